@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# The project's chores, each one command; CI runs nothing else.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+if ! command -v uv >/dev/null; then
+    # Only Python and pip are here: uv goes into a folder of this checkout that git ignores.
+    python=$(command -v python3 || command -v python)
+    if [ ! -x .tools/bin/uv ]; then
+        "$python" -m pip install --quiet --disable-pip-version-check --target .tools uv >&2
+    fi
+    PATH="$PWD/.tools/bin:$PATH"
+fi
+
+usage() {
+    cat <<'TEXT'
+./go run [OVERRIDES]    the example application: python -m app
+./go test [ARGS]        the test suite: pytest
+./go check              lint, format, types, import contracts
+./go bench [ARGS]       the benchmarks
+TEXT
+}
+
+chore=${1:-}
+[ $# -gt 0 ] && shift
+case "$chore" in
+run) exec uv run python -m app "$@" ;;
+test) exec uv run pytest "$@" ;;
+check)
+    uv lock --check
+    uv run ruff check
+    uv run ruff format --check
+    uv run mypy
+    uv run lint-imports
+    ;;
+bench) exec uv run python -m bench "$@" ;;
+-h | --help | help) usage ;;
+*)
+    usage >&2
+    exit 2
+    ;;
+esac

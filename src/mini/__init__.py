@@ -1,0 +1,47 @@
+"""mini: run the jobs of an experiment here or in the cloud, and get one table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mini.context import job_dir, progress
+
+if TYPE_CHECKING:
+    from mini.apparatus.base import Apparatus
+    from mini.apparatus.debug import DebugApparatus
+    from mini.apparatus.local import LocalApparatus
+    from mini.errors import JobError, MiniError
+    from mini.job import Job, Outcome, State
+
+__all__ = [
+    "Apparatus",
+    "DebugApparatus",
+    "Job",
+    "JobError",
+    "LocalApparatus",
+    "MiniError",
+    "Outcome",
+    "State",
+    "job_dir",
+    "progress",
+]
+
+# A job that asks for its folder must not pay for the machinery that runs jobs: the rest is imported when it is used.
+_HOMES = {
+    "Apparatus": "mini.apparatus.base",
+    "DebugApparatus": "mini.apparatus.debug",
+    "Job": "mini.job",
+    "JobError": "mini.errors",
+    "LocalApparatus": "mini.apparatus.local",
+    "MiniError": "mini.errors",
+    "Outcome": "mini.job",
+    "State": "mini.job",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mini' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,357 @@
+"""The contract of an apparatus, and everything that is the same for all of them."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Protocol, Self
+
+from mini import store, wire
+from mini.errors import OptionError, RecordError, UsageError, did_you_mean
+from mini.job import Job, Outcome
+from mini.wire import Parcel
+
+Hook = Callable[[], Any]
+_batches = itertools.count()
+
+
+class Volume(Protocol):
+    """Where an apparatus's jobs leave their files. Paths are relative to it."""
+
+    def listdir(self, path: str = "", *, recursive: bool = False) -> list[str]: ...  # noqa: D102
+    def read(self, path: str) -> bytes: ...  # noqa: D102
+    def upload(self, source: Path | str, path: str) -> None: ...  # noqa: D102
+    def download(self, path: str, target: Path | str) -> Path: ...  # noqa: D102
+    def remove(self, path: str, *, recursive: bool = False) -> None: ...  # noqa: D102
+
+
+class Stream(Iterator[Outcome]):
+    """Outcomes as they come, in no order, each job exactly once.
+
+    Iterating waits for the next. `close` may be called from another thread: it stops what has not finished, and then
+    the iteration ends.
+    """
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Stop the jobs that have not finished. May be called twice."""
+
+
+class Apparatus(abc.ABC):
+    """Where functions run.
+
+    `run` and `map` behave like those of `concurrent.futures.Executor`: work starts at the call, iterables are zipped,
+    results come in the order of the input, an exception is raised where its result would have come. A failure of one
+    job never stops the others. Every apparatus is a context manager, may be used from several threads and from a
+    running event loop, and cannot be used after it was closed.
+
+    Args:
+        name: What its files are filed under.
+        volume: Where the files of its jobs go.
+        options: As `w` takes them.
+
+    Raises:
+        OptionError: An option is unknown or its value impossible.
+    """
+
+    kind: ClassVar[str]
+    """The name of the apparatus in config."""
+
+    options: ClassVar[Mapping[str, Callable[[Any], Any]]]
+    """What `w` takes, each with a function that checks a value and returns it, or raises ValueError saying what it must be."""
+
+    def __init__(self, name: str = "mini", **options: Any) -> None:
+        self.name = name
+        self._options: dict[str, Any] = self._checked(options)
+        self._hooks: tuple[Hook, ...] = ()
+        self._closed = _Flag()
+
+    # What a user calls.
+
+    def run(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call `fn(*args, **kwargs)` there and wait for its value.
+
+        Args:
+            fn: Any function that can be pickled by value; closures and lambdas too.
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+
+        Returns:
+            What the function returned.
+
+        Raises:
+            UnpicklableError: The function or an argument cannot travel; nothing was started.
+            JobError: The job has no value, and its own exception could not be rebuilt.
+            Exception: What the function raised; its cause is a `JobError` with the remote traceback.
+        """
+        with self._starting(fn, [(args, kwargs)]) as stream:
+            return next(stream).result()
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        kwargs: Mapping[str, Any] | None = None,
+        return_exceptions: bool = False,
+    ) -> Iterator[Any]:
+        """Call `fn` for each tuple of the zipped iterables.
+
+        Args:
+            fn: As for `run`.
+            iterables: Read to the end of the shortest before anything starts.
+            kwargs: Keyword arguments of every call.
+            return_exceptions: Yield the exception of a failed job in its place, instead of raising it.
+
+        Returns:
+            An iterator over the values, in the order of the input. Leaving it early stops what has not finished.
+
+        Raises:
+            UnpicklableError: The function or an argument cannot travel; nothing was started.
+        """
+        return _in_order(self._starting_map(fn, iterables, kwargs), return_exceptions)
+
+    async def arun(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """As `run`, without blocking the event loop. Cancelling it stops the job."""
+        with self._starting(fn, [(args, kwargs)]) as stream:
+            outcome = await asyncio.get_running_loop().run_in_executor(None, _next, stream)
+            assert outcome is not None
+            return outcome.result()
+
+    def amap(
+        self,
+        fn: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        kwargs: Mapping[str, Any] | None = None,
+        return_exceptions: bool = False,
+    ) -> AsyncIterator[Any]:
+        """As `map`, as an asynchronous iterator. Work starts at the call; cancelling stops the jobs."""
+        return _in_order_async(self._starting_map(fn, iterables, kwargs), return_exceptions)
+
+    def w(self, **options: Any) -> Self:
+        """The same apparatus with other options.
+
+        Args:
+            options: As the apparatus's `options` lists them.
+
+        Returns:
+            A view that shares workers and volume with this one; closing either closes both.
+
+        Raises:
+            OptionError: An option is unknown or its value impossible.
+        """
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view._options = self._options | self._checked(options)
+        return view
+
+    def before_each(self, hook: Hook) -> Hook:
+        """Call `hook()` in the worker before each job, in the order of registration. Usable as a decorator.
+
+        A hook that raises fails the job. It travels like a function: by value if need be.
+        """
+        self._hooks = (*self._hooks, hook)
+        return hook
+
+    @property
+    @abc.abstractmethod
+    def volume(self) -> Volume:
+        """Where the jobs leave their files."""
+
+    def close(self) -> None:
+        """Stop the workers. What was running is lost; a second call does nothing."""
+        if not self._closed.value:
+            self._closed.value = True
+            self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # What the rest of the package calls.
+
+    def outcomes(self, jobs: Sequence[Job]) -> Stream:
+        """Start jobs and stream what becomes of them.
+
+        All jobs are encoded before the first one starts. A failed job is tried again as often as `retries` says.
+
+        Args:
+            jobs: With distinct indices.
+
+        Returns:
+            A stream of one outcome for each job, in the order they finish.
+
+        Raises:
+            UnpicklableError: A function or an argument cannot travel; nothing was started.
+            UsageError: The apparatus is closed.
+        """
+        if self._closed.value:
+            raise UsageError(f"this {type(self).__name__} is closed; make a new one")
+        shared = {id(job.fn): wire.encode_shared(job.fn, self._hooks) for job in {id(j.fn): j for j in jobs}.values()}
+        return self._start([wire.encode(job, shared[id(job.fn)]) for job in jobs])
+
+    # What a backend implements.
+
+    @abc.abstractmethod
+    def _start(self, parcels: Sequence[Parcel]) -> Stream:
+        """Start the jobs of a batch."""
+
+    def _close(self) -> None:
+        """Stop the workers."""
+
+    @abc.abstractmethod
+    def _folder(self, batch: str, index: int) -> str | None:
+        """Where a job that is not part of a run may leave files."""
+
+    # Helpers for backends.
+
+    def _again(self, parcel: Parcel, outcome: Outcome) -> Parcel | None:
+        """The next attempt of a job, or None if it is not to be tried again."""
+        if outcome.ok or outcome.attempt > self._options.get("retries", 0):
+            return None
+        return wire.encode(parcel.job.again(), parcel.shared)
+
+    def _settle(self, parcel: Parcel, outcome: Outcome) -> Outcome:
+        """Record what the worker could not: that it died. A result that it had recorded before it died stands."""
+        job = parcel.job
+        if not job.record or job.folder is None:
+            return outcome
+        try:
+            recorded = store.read_record(Path(job.folder)).outcome
+            if recorded.attempt == job.attempt:
+                return recorded
+        except (FileNotFoundError, RecordError):
+            pass
+        outcome = replace(outcome, folder=job.folder)
+        store.write_record(outcome, job.row)
+        return outcome
+
+    # Its own.
+
+    def _starting(
+        self, fn: Callable[..., Any], calls: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]
+    ) -> _Closing:
+        batch = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{next(_batches)}"
+        jobs = [
+            Job(index, fn, args, kwargs, folder=self._folder(batch, index))
+            for index, (args, kwargs) in enumerate(calls)
+        ]
+        return _Closing(self.outcomes(jobs))
+
+    def _starting_map(
+        self, fn: Callable[..., Any], iterables: Sequence[Iterable[Any]], kwargs: Mapping[str, Any] | None
+    ) -> _Closing:
+        if not iterables:
+            raise UsageError("map needs at least one iterable; for a single call there is run(fn, ...)")
+        return self._starting(fn, [(args, kwargs or {}) for args in zip(*iterables, strict=False)])
+
+    def _checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        checked = {}
+        for name, value in options.items():
+            if name not in self.options:
+                raise OptionError(f"{type(self).__name__} has no option {name!r}; {did_you_mean(name, self.options)}")
+            try:
+                checked[name] = self.options[name](value)
+            except (ValueError, TypeError) as error:
+                raise OptionError(f"{name}={value!r} is not possible: {error}") from None
+        return checked
+
+
+class _Flag:
+    """A boolean that views share."""
+
+    value = False
+
+
+class _Closing:
+    """A stream that is closed when its user leaves."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+
+    def __enter__(self) -> Stream:
+        return self.stream
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+
+
+def _in_order(starting: _Closing, return_exceptions: bool) -> Iterator[Any]:
+    with starting as stream:
+        waiting: dict[int, Outcome] = {}
+        expected = 0
+        for outcome in stream:
+            waiting[outcome.index] = outcome
+            while expected in waiting:
+                yield _value(waiting.pop(expected), return_exceptions)
+                expected += 1
+
+
+async def _in_order_async(starting: _Closing, return_exceptions: bool) -> AsyncIterator[Any]:
+    loop = asyncio.get_running_loop()
+    with starting as stream:
+        waiting: dict[int, Outcome] = {}
+        expected = 0
+        while (outcome := await loop.run_in_executor(None, _next, stream)) is not None:
+            waiting[outcome.index] = outcome
+            while expected in waiting:
+                yield _value(waiting.pop(expected), return_exceptions)
+                expected += 1
+
+
+def _value(outcome: Outcome, return_exceptions: bool) -> Any:
+    if return_exceptions and not outcome.ok:
+        return outcome.exception()
+    return outcome.result()
+
+
+def _next(stream: Stream) -> Outcome | None:
+    # StopIteration cannot pass through a future.
+    return next(stream, None)
+
+
+# Checks of options that several apparatus take.
+
+
+def whole(least: int) -> Callable[[Any], int]:
+    """A check that a value is a whole number, `least` or more."""
+
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"it must be a whole number, {least} or more")
+        return value
+
+    return check
+
+
+def seconds(value: Any) -> float | None:
+    """Check a duration: a positive number of seconds, or None for no limit."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ValueError("it must be a number of seconds above 0, or None for no limit")
+    return float(value)
+
+
+def boolean(value: Any) -> bool:
+    """Check that a value is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError("it must be true or false")
+    return value
+
+
+def anything(value: Any) -> Any:
+    """Accept a value that only another apparatus uses, so that a program can move between them unchanged."""
+    return value

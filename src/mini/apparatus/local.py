@@ -1,0 +1,327 @@
+"""Jobs in parallel processes of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pickle
+import queue
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import context as mp_context
+from multiprocessing import spawn
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
+
+from mini import worker
+from mini.apparatus.base import Apparatus, Stream, anything, seconds, whole
+from mini.errors import UsageError
+from mini.job import Failure, Outcome, State
+from mini.volume import LocalVolume
+from mini.wire import Parcel
+
+# What the numerical libraries ask before they start threads; NPROC is XLA's.
+_THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "RAYON_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "NPROC",
+)
+
+
+class LocalApparatus(Apparatus):
+    """Runs jobs in a pool of processes that is started at the first job and kept until `close`.
+
+    A job that kills its process fails alone, and the pool is refilled. The threads of native libraries are limited to
+    the cores divided by the workers. Where there are GPUs, each worker sees its own.
+
+    Args:
+        name: What its files are filed under.
+        volume: The folder where the files of its jobs go.
+        options: `workers` (int): processes; as many as cores, or as GPUs where there are fewer. `timeout` (seconds,
+            None): the longest an attempt may run. `retries` (int): more tries of a failed job. `gpu` and `image` are
+            accepted and do nothing here, but for the count in `gpu="A100:2"`: GPUs for each worker.
+
+    Raises:
+        OptionError: An option is unknown or its value impossible.
+    """
+
+    kind = "local"
+    options: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
+        "workers": lambda value: None if value is None else whole(1)(value),
+        "timeout": seconds,
+        "retries": whole(0),
+        "gpu": anything,
+        "image": anything,
+    }
+
+    def __init__(self, name: str = "mini", *, volume: Path | str = "outputs", **options: Any) -> None:
+        super().__init__(name, **options)
+        self._volume = LocalVolume(volume)
+        self._pools = _Pools()
+
+    @property
+    def volume(self) -> LocalVolume:
+        """The folder where the jobs leave their files."""
+        return self._volume
+
+    @property
+    def workers(self) -> int:
+        """How many jobs run at a time."""
+        each = _gpus_each(self._options.get("gpu"))
+        gpus = len(visible_gpus()) // each
+        return self._options.get("workers") or min(cores(), gpus or cores())
+
+    def _start(self, parcels: Sequence[Parcel]) -> Stream:
+        pool = self._pools.get(min(self.workers, len(parcels)), self.workers, _gpus_each(self._options.get("gpu")))
+        return _LocalStream(self, pool, parcels, self._options.get("timeout"))
+
+    def _close(self) -> None:
+        self._pools.close()
+
+    def _folder(self, batch: str, index: int) -> str:
+        return str(self._volume.path / self.name / batch / str(index))
+
+
+class _LocalStream(Stream):
+    def __init__(
+        self, apparatus: LocalApparatus, pool: _Pool, parcels: Sequence[Parcel], timeout: float | None
+    ) -> None:
+        self._apparatus, self._pool, self._timeout = apparatus, pool, timeout
+        self._finished: queue.SimpleQueue[tuple[Parcel, ProcessFuture] | None] = queue.SimpleQueue()
+        self._waiting: dict[int, ProcessFuture] = {}
+        self._lock = threading.Lock()
+        for parcel in parcels:
+            self._submit(parcel)
+
+    def _submit(self, parcel: Parcel) -> None:
+        future = self._pool.submit(parcel, self._timeout)
+        with self._lock:
+            self._waiting[parcel.job.index] = future
+        future.add_done_callback(lambda done: self._finished.put((parcel, done)))
+
+    def __next__(self) -> Outcome:
+        while self._waiting and (item := self._finished.get()) is not None:
+            parcel, future = item
+            outcome = self._outcome(parcel, future)
+            again = self._apparatus._again(parcel, outcome)
+            if again is not None and not future.cancelled():
+                self._submit(again)
+                continue
+            with self._lock:
+                self._waiting.pop(parcel.job.index, None)
+            return outcome
+        raise StopIteration
+
+    def close(self) -> None:
+        with self._lock:
+            waiting = list(self._waiting.values())
+            self._waiting.clear()
+        for future in waiting:
+            future.cancel()
+        self._finished.put(None)
+
+    def _outcome(self, parcel: Parcel, future: ProcessFuture) -> Outcome:
+        try:
+            outcome: Outcome = pickle.loads(future.result())
+            return outcome
+        except TimeoutError:
+            state, why = State.TIMEOUT, Failure("Timeout", f"it ran for more than {self._timeout:g} s, and was stopped")
+        except CancelledError:
+            state, why = State.CANCELLED, Failure("Cancelled", "it was stopped before it finished")
+        except ProcessExpired as error:
+            state, why = State.LOST, Failure("WorkerDied", _cause_of_death(error.exitcode))
+        except BrokenProcessPool as error:
+            self._pool.broken = True
+            state, why = State.LOST, Failure("WorkerDied", f"no worker process could be started ({error})")
+        job = parcel.job
+        now = time.time()
+        started = None if state is State.CANCELLED else now
+        if state is State.TIMEOUT and self._timeout is not None:
+            started = now - self._timeout
+        lost = Outcome(job.index, state, None, why, started, now, job.attempt, key=job.key)
+        return self._apparatus._settle(parcel, lost)
+
+
+class _Pools:
+    """The pools of an apparatus and its views: one for each cap, started when first needed."""
+
+    def __init__(self) -> None:
+        self._pools: dict[tuple[int, int], _Pool] = {}
+        self._lock = threading.Lock()
+
+    def get(self, size: int, cap: int, gpus_each: int) -> _Pool:
+        """A pool of at least `size` workers, and at most `cap`."""
+        with self._lock:
+            pool = self._pools.get((cap, gpus_each))
+            if pool is None or pool.broken or pool.size < size:
+                if pool is not None:
+                    pool.retire()
+                pool = self._pools[cap, gpus_each] = _Pool(max(1, size), gpus_each)
+            return pool
+
+    def close(self) -> None:
+        with self._lock:
+            for pool in self._pools.values():
+                pool.close()
+            self._pools.clear()
+
+
+class _Pool:
+    """A pebble pool, and the folder through which its workers find what they share."""
+
+    def __init__(self, size: int, gpus_each: int) -> None:
+        self.size, self.broken = size, False
+        self._folder = tempfile.TemporaryDirectory(prefix="mini-pool-", ignore_cleanup_errors=True)
+        setup = _Setup(self._folder.name, size, max(1, cores() // size), visible_gpus(), gpus_each)
+        self._pool = ProcessPool(max_workers=size, initializer=_initialise, initargs=(setup,), context=_Context())
+
+    def submit(self, parcel: Parcel, timeout: float | None) -> ProcessFuture:
+        shared = Path(self._folder.name, parcel.shared.digest)
+        if not shared.exists():
+            shared.write_bytes(parcel.shared.data)
+        try:
+            return self._pool.schedule(_execute, args=(str(shared), parcel.data), timeout=timeout)
+        except RuntimeError as error:  # pebble's word for a pool that was closed or broke
+            raise UsageError(f"the pool of workers is closed ({error}); make a new LocalApparatus") from error
+
+    def retire(self) -> None:
+        """Let the jobs finish, then end the workers."""
+        self._pool.close()
+        threading.Thread(target=self._finish, daemon=True).start()
+
+    def close(self) -> None:
+        self._pool.stop()
+        self._finish()
+
+    def _finish(self) -> None:
+        self._pool.join()
+        self._folder.cleanup()
+
+
+class _Setup:
+    """What a worker process is told when it starts."""
+
+    def __init__(self, folder: str, slots: int, threads: int, gpus: Sequence[str], gpus_each: int) -> None:
+        self.folder, self.slots, self.threads, self.gpus, self.gpus_each = folder, slots, threads, gpus, gpus_each
+
+
+def _initialise(setup: _Setup) -> None:
+    """Prepare a worker process, before any numerical library is imported."""
+    for name in _THREADS:
+        os.environ.setdefault(name, str(setup.threads))
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    if setup.gpus:
+        first = _claim_slot(setup) * setup.gpus_each
+        mine = [setup.gpus[(first + i) % len(setup.gpus)] for i in range(setup.gpus_each)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
+
+
+def _claim_slot(setup: _Setup) -> int:
+    """A number no other living worker of the pool has: the kernel frees the lock when its holder dies."""
+    for slot in range(setup.slots):
+        file = os.open(Path(setup.folder, f"slot-{slot}"), os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+        else:
+            return slot
+    return os.getpid() % setup.slots
+
+
+def _execute(shared: str, data: bytes) -> bytes:
+    """What a worker process does for one job."""
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES")
+    outcome = worker.execute(
+        Path(shared).read_bytes(), pickle.loads(data), where={"gpu": gpu} if gpu is not None else None
+    )
+    return pickle.dumps(outcome, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def _cause_of_death(code: int | None) -> str:
+    if code is None:
+        return "its worker process died"
+    if code == -signal.SIGKILL:
+        return "its worker process was killed by SIGKILL; most often that is the kernel, out of memory"
+    if code < 0:
+        return f"its worker process was killed by {signal.Signals(-code).name}"
+    return f"its worker process exited with code {code}"
+
+
+class _Process(mp_context.SpawnProcess):
+    """A spawned process that does not import the caller's `__main__`.
+
+    What is defined there travels by value. Importing it would run a script again that has no guard, cost the time of
+    its imports, and fail in notebooks.
+    """
+
+    @staticmethod
+    def _Popen(process: BaseProcess) -> Any:  # noqa: N802 - multiprocessing's name
+        with _without_main():
+            return mp_context.SpawnProcess._Popen(process)  # type: ignore[attr-defined]
+
+
+class _Context(mp_context.SpawnContext):
+    Process = _Process  # type: ignore[assignment]
+
+
+_spawning = threading.Lock()
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Leave the main module out of what this thread tells a spawned process."""
+    thread, original = threading.get_ident(), spawn.get_preparation_data
+
+    def get_preparation_data(name: str) -> dict[str, Any]:
+        data: dict[str, Any] = original(name)
+        if threading.get_ident() == thread:
+            data = {key: value for key, value in data.items() if not key.startswith("init_main")}
+        return data
+
+    with _spawning:
+        spawn.get_preparation_data = get_preparation_data
+        try:
+            yield
+        finally:
+            spawn.get_preparation_data = original
+
+
+def cores() -> int:
+    """How many cores this process may use: its affinity, and the quota of its control group."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        count = min(count, max(1, int(quota) // int(period)))  # "max" is no number: no quota
+    return count
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """The NVIDIA GPUs this process may use, as CUDA_VISIBLE_DEVICES would name them."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return tuple(name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1", "NoDevFiles"))
+    devices = (path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
+    return tuple(sorted(devices, key=int))
+
+
+def _gpus_each(gpu: Any) -> int:
+    count = str(gpu).rpartition(":")[2] if isinstance(gpu, str) and ":" in gpu else "1"
+    return max(1, int(count)) if count.isdigit() else 1

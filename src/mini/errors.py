@@ -1,0 +1,95 @@
+"""The exceptions of this package.
+
+    MiniError
+    ├── UsageError                 refused before anything started or cost money
+    │   ├── OptionError            an option that is unknown or has an impossible value
+    │   ├── UnpicklableError       a function or an argument that cannot travel to where it would run
+    │   └── RunFolderError         a run folder that exists already, cannot be written, or is not there
+    ├── RecordError                a file of a run folder that is damaged
+    └── JobError                   a job that came back without a value; `outcome` has all that is known
+        ├── JobFailed              its function raised, and the exception itself could not be rebuilt here
+        ├── JobTimeout             it ran longer than allowed (also a builtin TimeoutError)
+        ├── JobLost                its process or container died
+        └── JobCancelled           it was stopped before it finished
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mini.job import Outcome
+
+
+class MiniError(Exception):
+    """Base of every exception this package raises on purpose."""
+
+
+class UsageError(MiniError):
+    """The input is wrong; nothing was started."""
+
+
+class OptionError(UsageError, ValueError):
+    """An option is unknown or its value is impossible."""
+
+
+class UnpicklableError(UsageError, TypeError):
+    """A function or an argument cannot be pickled; the message says which part and where it hangs."""
+
+
+class RunFolderError(UsageError):
+    """A run folder exists already, cannot be written, or is not there."""
+
+
+class RecordError(MiniError):
+    """A file of a run folder is damaged; the message names it."""
+
+
+class JobError(MiniError):
+    """A job came back without a value.
+
+    Args:
+        message: What became of the job, in a sentence.
+        outcome: Everything known of it.
+    """
+
+    def __init__(self, message: str, outcome: Outcome) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+    def __reduce__(self) -> tuple[type[JobError], tuple[str, Outcome]]:
+        return type(self), (str(self), self.outcome)
+
+
+class JobFailed(JobError):
+    """The function raised an exception that could not be rebuilt in this process."""
+
+
+class JobTimeout(JobError, TimeoutError):
+    """The job ran longer than its timeout."""
+
+
+class JobLost(JobError):
+    """The process or container of the job died."""
+
+
+class JobCancelled(JobError):
+    """The job was stopped before it finished."""
+
+
+def did_you_mean(word: str, valid: Iterable[str]) -> str:
+    """Say which of `valid` are near `word`, and what all of them are.
+
+    Args:
+        word: What was written.
+        valid: The words that would have been right.
+
+    Returns:
+        A clause such as `did you mean 'workers'? Valid: retries, timeout, workers`.
+    """
+    names = sorted(valid)
+    near = difflib.get_close_matches(word, names, n=2, cutoff=0.6)
+    guess = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
+    return f"{guess}Valid: {', '.join(names)}"

@@ -1,0 +1,176 @@
+"""Jobs and what becomes of them: frozen values that every other part speaks in."""
+
+from __future__ import annotations
+
+import enum
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
+
+from mini.errors import JobCancelled, JobError, JobFailed, JobLost, JobTimeout
+
+
+class State(enum.StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen to the job by itself."""
+        return self not in (State.QUEUED, State.RUNNING)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call that is to be made.
+
+    Args:
+        index: Its place in the run, from 0.
+        fn: The function.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        key: What is computed, as a digest that does not depend on where it runs; may be empty.
+        folder: The job's folder, absolute; made when something is written there.
+        record: Whether the job's log and outcome are written to its folder.
+        attempt: 1 for the first try.
+        row: What is known of the job before it runs and belongs in its record: flat columns.
+    """
+
+    index: int
+    fn: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    key: str = ""
+    folder: str | None = None
+    record: bool = False
+    attempt: int = 1
+    row: Mapping[str, Any] = field(default_factory=dict)
+
+    def again(self) -> Job:
+        """The same job, one attempt later."""
+        return replace(self, attempt=self.attempt + 1)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job has no value, as text that can be read anywhere.
+
+    Args:
+        type: The exception's qualified name, such as `ValueError` or `sqlite3.OperationalError`.
+        message: The exception's text, or the reason a process died.
+        traceback: The formatted traceback, this package's own frames left out; may be empty.
+        pickled: The exception itself, pickled, where that was possible.
+    """
+
+    type: str
+    message: str
+    traceback: str = ""
+    pickled: bytes | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Args:
+        index: The job's index.
+        state: A finished state.
+        pickled: The returned value, pickled; None unless `state` is `DONE`.
+        failure: The reason, unless `state` is `DONE`.
+        started: Unix time in seconds; None if it never started.
+        ended: Unix time in seconds.
+        attempt: Which try this was, from 1.
+        where: What it ran on: host, pid, and what the apparatus adds.
+        folder: The job's folder, if it left one.
+        key: The job's key.
+    """
+
+    index: int
+    state: State
+    pickled: bytes | None = field(default=None, repr=False)
+    failure: Failure | None = None
+    started: float | None = None
+    ended: float | None = None
+    attempt: int = 1
+    where: Mapping[str, Any] = field(default_factory=dict)
+    folder: str | None = None
+    key: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a value."""
+        return self.state is State.DONE
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the last attempt ran; None if it never started."""
+        if self.started is None or self.ended is None:
+            return None
+        return self.ended - self.started
+
+    def result(self) -> Any:
+        """The value the function returned.
+
+        Raises:
+            Exception: The function's own exception where it can be rebuilt, with the `JobError` as its cause.
+            JobError: Otherwise; the subclass tells failed, timeout, lost and cancelled apart.
+        """
+        if self.state is State.DONE:
+            try:
+                return pickle.loads(self.pickled or b"")
+            except Exception as error:
+                text = f"job {self.index} returned a value that cannot be unpickled here: {error!r}"
+                raise JobFailed(text, self) from error
+        self._raise()
+
+    def exception(self) -> BaseException | None:
+        """The exception `result` would raise, or None."""
+        if self.ok:
+            return None
+        try:
+            self._raise()
+        except BaseException as error:  # noqa: BLE001 - it is returned, whatever it is
+            return error
+
+    def _raise(self) -> NoReturn:
+        error = _ERRORS.get(self.state, JobFailed)(self.describe(), self)
+        if self.failure is not None and self.failure.pickled is not None:
+            original = None
+            try:
+                original = pickle.loads(self.failure.pickled)
+            except Exception:  # noqa: BLE001 - unpickling runs foreign code; the text remains
+                raise error from None
+            # SystemExit and its kin would end the caller: they stay a JobFailed.
+            if isinstance(original, Exception):
+                raise original from error
+        raise error
+
+    def describe(self) -> str:
+        """Say what became of the job, with its traceback and where its log is."""
+        what = "timed out" if self.state is State.TIMEOUT else self.state.value
+        lines = [f"job {self.index} {what}" + (f" (attempt {self.attempt})" if self.attempt > 1 else "")]
+        if self.failure is not None:
+            lines[0] += f": {self.failure if self.state is State.FAILED else self.failure.message}"
+            if self.failure.traceback:
+                lines.append(self.failure.traceback.rstrip())
+        if self.folder is not None:
+            lines.append(f"log: {self.folder}/log.txt")
+        return "\n".join(lines)
+
+
+_ERRORS: dict[State, type[JobError]] = {
+    State.TIMEOUT: JobTimeout,
+    State.LOST: JobLost,
+    State.CANCELLED: JobCancelled,
+}

@@ -1,0 +1,317 @@
+"""The run folder: every file name, atomic writes, reading it back.
+
+    <run>/run.json              what was asked
+    <run>/jobs.jsonl            a line for each job: its index, folder, key and overrides
+    <run>/<job>/record.json     the outcome, one line, written once, at the end
+    <run>/<job>/live.json       how far the job is; a cache that may vanish
+    <run>/<job>/log.txt         stdout, stderr and logging, as it happened
+    <run>/<job>/metrics.parquet a table the job wrote, if it wrote one
+    <run>/results.parquet       every job's row
+
+JSON has no NaN and no infinity, and a diverged loss is a result: such a value is null in its place in a record, and
+`nonfinite` lists where it was and what (`[["loss", "nan"]]`). Any reader of JSON can read a record.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import math
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mini.errors import RecordError, RunFolderError
+from mini.job import Failure, Job, Outcome, State
+
+RUN = "run.json"
+JOBS = "jobs.jsonl"
+RECORD = "record.json"
+LIVE = "live.json"
+LOG = "log.txt"
+TABLE = "metrics.parquet"
+RESULTS = "results.parquet"
+
+VERSION = 1
+_INLINE_VALUE = 64 * 1024  # bytes; a larger returned value stays out of the record
+_NONFINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part.
+
+    Args:
+        path: The file; its folder must exist.
+        data: Its content.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_live(folder: Path, values: Mapping[str, Any]) -> None:
+    """Write how far a job is. A cache: a failure to write is no failure of the job."""
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / LIVE, _dump(dict(values)))
+
+
+def read_live(folder: Path) -> dict[str, Any] | None:
+    """How far a job said it is, or None."""
+    try:
+        live = json.loads((folder / LIVE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return live if isinstance(live, dict) else None
+
+
+def write_record(outcome: Outcome, row: Mapping[str, Any]) -> None:
+    """Write a job's record, unless a later attempt or a finished one of the same attempt stands there already.
+
+    Args:
+        outcome: What became of the job; `folder` must be set.
+        row: Flat columns: what was known of the job before, and what it returned.
+    """
+    assert outcome.folder is not None
+    folder = Path(outcome.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(RecordError, FileNotFoundError):
+        before = read_record(folder)
+        if before.outcome.attempt > outcome.attempt or (before.outcome.ok and not outcome.ok):
+            return
+    finite, nonfinite = _split_nonfinite(row)
+    failure = outcome.failure
+    inline = outcome.pickled is not None and len(outcome.pickled) <= _INLINE_VALUE
+    record = {
+        "version": VERSION,
+        "index": outcome.index,
+        "key": outcome.key,
+        "state": outcome.state.value,
+        "attempt": outcome.attempt,
+        "started": outcome.started,
+        "ended": outcome.ended,
+        "where": dict(outcome.where),
+        "failure": None
+        if failure is None
+        else {"type": failure.type, "message": failure.message, "traceback": failure.traceback},
+        "row": finite,
+        "nonfinite": nonfinite,
+        "pickled": base64.b64encode(outcome.pickled).decode() if inline and outcome.pickled else None,
+    }
+    write_atomically(folder / RECORD, _dump(record) + b"\n")
+    (folder / LIVE).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A job's record, read back.
+
+    Args:
+        outcome: What became of the job.
+        row: Its flat columns, NaN and infinities in their places.
+    """
+
+    outcome: Outcome
+    row: Mapping[str, Any]
+
+
+def read_record(folder: Path) -> Record:
+    """Read a job's record.
+
+    Raises:
+        FileNotFoundError: There is none: the job has not finished.
+        RecordError: It is damaged; the message names the file.
+    """
+    path = folder / RECORD
+    data = path.read_bytes()
+    try:
+        raw = json.loads(data)
+        failure = raw["failure"]
+        outcome = Outcome(
+            index=raw["index"],
+            state=State(raw["state"]),
+            pickled=base64.b64decode(raw["pickled"]) if raw["pickled"] else None,
+            failure=None if failure is None else Failure(**failure),
+            started=raw["started"],
+            ended=raw["ended"],
+            attempt=raw["attempt"],
+            where=raw["where"],
+            folder=str(folder),
+            key=raw["key"],
+        )
+        row = dict(raw["row"])
+        row.update({column: _NONFINITE[name] for column, name in raw["nonfinite"]})
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path} is damaged: {error!r}; the job counts as not recorded") from error
+    return Record(outcome, row)
+
+
+class RunFolder:
+    """One run's files.
+
+    Args:
+        path: The folder of the run.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path).absolute()
+
+    @classmethod
+    def create(cls, path: Path | str, run: Mapping[str, Any]) -> RunFolder:
+        """Begin a run.
+
+        Args:
+            path: Its folder; made if it is not there.
+            run: What goes into `run.json`: JSON values.
+
+        Raises:
+            RunFolderError: There is a run already, or the folder cannot be written.
+        """
+        folder = cls(path)
+        folder.require_new()
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder.path / RUN, _dump({"version": VERSION, **run}, indent=2) + b"\n")
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot write the run folder {folder.path}: {error.strerror or error}; "
+                "choose another with hydra.sweep.dir=FOLDER"
+            ) from error
+        return folder
+
+    def require_new(self) -> None:
+        """Refuse a folder that a run has left something in.
+
+        Raises:
+            RunFolderError: The folder holds a run.
+        """
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise RunFolderError(f"{self.path} is a file, not a folder; choose another with hydra.sweep.dir=FOLDER")
+        for name in (RUN, JOBS, RESULTS, "multirun.yaml"):
+            if (self.path / name).exists():
+                raise RunFolderError(
+                    f"the run folder {self.path} exists already (it has a {name}), and is never overwritten; "
+                    "choose another with hydra.sweep.dir=FOLDER, or remove it"
+                )
+
+    def require_free(self, jobs: Iterable[Job]) -> None:
+        """Refuse jobs whose folder is in use, by another job or by files from before.
+
+        Raises:
+            RunFolderError: Naming the folder.
+        """
+        taken: dict[str, int] = {}
+        for job in jobs:
+            assert job.folder is not None
+            if job.folder in taken:
+                raise RunFolderError(
+                    f"jobs {taken[job.folder]} and {job.index} would both write to {job.folder}; "
+                    "let hydra.sweep.subdir differ between them, for instance ${hydra.job.num}"
+                )
+            taken[job.folder] = job.index
+            if any(os.scandir(job.folder) if Path(job.folder).is_dir() else ()):
+                raise RunFolderError(
+                    f"the folder of job {job.index}, {job.folder}, is not empty, and is never overwritten; "
+                    "choose another with hydra.sweep.dir=FOLDER, or remove it"
+                )
+
+    def add_jobs(self, jobs: Iterable[Job]) -> None:
+        """Note jobs that are about to run, in `jobs.jsonl`."""
+        lines = []
+        for job in jobs:
+            assert job.folder is not None
+            line = {"index": job.index, "folder": os.path.relpath(job.folder, self.path), "key": job.key}
+            lines.append(_dump(line | {"row": _split_nonfinite(job.row)[0]}) + b"\n")
+        with (self.path / JOBS).open("ab") as file:
+            file.write(b"".join(lines))
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """The lines of `jobs.jsonl`, `folder` made absolute.
+
+        Raises:
+            RunFolderError: There is no run here.
+            RecordError: The file is damaged.
+        """
+        path = self.path / JOBS
+        try:
+            jobs = [json.loads(line) for line in path.read_bytes().splitlines()]
+        except FileNotFoundError as error:
+            raise RunFolderError(f"{self.path} is not a run folder: it has no {JOBS}") from error
+        except ValueError as error:
+            raise RecordError(f"{path} is damaged: {error}") from error
+        for job in jobs:
+            job["folder"] = self.path / job["folder"]
+        return jobs
+
+    def records(self) -> Iterator[tuple[dict[str, Any], Record | RecordError | None]]:
+        """Each job's line with its record; None where there is none yet, the error where it is damaged."""
+        for job in self.jobs():
+            try:
+                yield job, read_record(job["folder"])
+            except FileNotFoundError:
+                yield job, None
+            except RecordError as error:
+                yield job, error
+
+
+def flatten(value: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings to one level, keys joined by dots; numbers of foreign libraries become Python's.
+
+    Args:
+        value: A mapping of mappings, lists and scalars.
+        prefix: What every key begins with.
+
+    Returns:
+        Flat columns: None, bool, int, float, str, or JSON text for a list.
+    """
+    flat: dict[str, Any] = {}
+    for key, part in value.items():
+        if isinstance(part, Mapping):
+            flat.update(flatten(part, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = plain(part)
+    return flat
+
+
+def plain(value: Any) -> Any:
+    """A value as a column can hold it: None, bool, int, float or str."""
+    if value is None or isinstance(value, bool | int | float | str):
+        # Subclasses (enums, numpy.float64) become what they are a kind of.
+        for kind in (bool, int, float, str):
+            if isinstance(value, kind):
+                return kind.__new__(kind, value)
+        return None
+    if isinstance(value, list | tuple):
+        return json.dumps([plain(part) for part in value])
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # numpy, JAX and torch scalars
+        return plain(value.item())
+    return str(value)
+
+
+def _split_nonfinite(row: Mapping[str, Any]) -> tuple[dict[str, Any], list[list[str]]]:
+    finite: dict[str, Any] = {}
+    nonfinite = []
+    for column, value in row.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            nonfinite.append([column, "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"])
+            finite[column] = None
+        else:
+            finite[column] = value
+    return finite, nonfinite
+
+
+def _dump(value: Any, indent: int | None = None) -> bytes:
+    separators = (",", ":") if indent is None else None
+    return json.dumps(value, indent=indent, separators=separators, ensure_ascii=False, default=str).encode(
+        errors="backslashreplace"
+    )
