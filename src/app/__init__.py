@@ -1,0 +1,1 @@
+"""An example application: trains a small network on handwritten digits."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mini.context import job_dir, progress
-
 if TYPE_CHECKING:
     from mini.apparatus.base import Apparatus
     from mini.apparatus.debug import DebugApparatus
     from mini.apparatus.local import LocalApparatus
+    from mini.context import job_dir, progress
     from mini.errors import JobError, MiniError
     from mini.job import Job, Outcome, State
 
@@ -26,7 +25,7 @@ __all__ = [
     "progress",
 ]
 
-# A job that asks for its folder must not pay for the machinery that runs jobs: the rest is imported when it is used.
+# Hydra imports this package at the start of every application: everything is imported when it is first used.
 _HOMES = {
     "Apparatus": "mini.apparatus.base",
     "DebugApparatus": "mini.apparatus.debug",
@@ -36,6 +35,8 @@ _HOMES = {
     "MiniError": "mini.errors",
     "Outcome": "mini.job",
     "State": "mini.job",
+    "job_dir": "mini.context",
+    "progress": "mini.context",
 }
 
 

@@ -19,6 +19,7 @@ import contextlib
 import json
 import math
 import os
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ LIVE = "live.json"
 LOG = "log.txt"
 TABLE = "metrics.parquet"
 RESULTS = "results.parquet"
+MULTIRUN = "multirun.yaml"  # Hydra's sweeper writes it
 
 VERSION = 1
 _INLINE_VALUE = 64 * 1024  # bytes; a larger returned value stays out of the record
@@ -176,28 +178,41 @@ class RunFolder:
             RunFolderError: There is a run already, or the folder cannot be written.
         """
         folder = cls(path)
-        folder.require_new()
+        if (folder.path / RUN).exists():
+            folder.require_new()
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
             write_atomically(folder.path / RUN, _dump({"version": VERSION, **run}, indent=2) + b"\n")
         except OSError as error:
-            raise RunFolderError(
-                f"cannot write the run folder {folder.path}: {error.strerror or error}; "
-                "choose another with hydra.sweep.dir=FOLDER"
-            ) from error
+            raise folder._unwritable(error) from error
         return folder
 
+    def _unwritable(self, error: OSError) -> RunFolderError:
+        return RunFolderError(
+            f"cannot write the run folder {self.path}: {error.strerror or error}; "
+            "choose another with hydra.sweep.dir=FOLDER"
+        )
+
+    def forget(self) -> None:
+        """Remove the folder if no run began in it: if it is empty, or has only what Hydra's sweeper left."""
+        with contextlib.suppress(OSError):
+            if not {path.name for path in self.path.iterdir()} - {MULTIRUN}:
+                (self.path / MULTIRUN).unlink(missing_ok=True)
+                self.path.rmdir()
+
     def require_new(self) -> None:
-        """Refuse a folder that a run has left something in.
+        """Refuse a folder that a run has left something in, or that cannot be written.
 
         Raises:
-            RunFolderError: The folder holds a run.
+            RunFolderError: The folder holds a run, or cannot be written.
         """
-        if not self.path.exists():
-            return
-        if not self.path.is_dir():
-            raise RunFolderError(f"{self.path} is a file, not a folder; choose another with hydra.sweep.dir=FOLDER")
-        for name in (RUN, JOBS, RESULTS, "multirun.yaml"):
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise self._unwritable(error) from error
+        for name in (RUN, JOBS, RESULTS, MULTIRUN):
             if (self.path / name).exists():
                 raise RunFolderError(
                     f"the run folder {self.path} exists already (it has a {name}), and is never overwritten; "

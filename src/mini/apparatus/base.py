@@ -182,25 +182,30 @@ class Apparatus(abc.ABC):
 
     # What the rest of the package calls.
 
-    def outcomes(self, jobs: Sequence[Job]) -> Stream:
-        """Start jobs and stream what becomes of them.
-
-        All jobs are encoded before the first one starts. A failed job is tried again as often as `retries` says.
+    def encode(self, jobs: Sequence[Job]) -> list[Parcel]:
+        """Make jobs ready to travel; starts nothing.
 
         Args:
             jobs: With distinct indices.
+
+        Raises:
+            UnpicklableError: A function or an argument cannot travel.
+        """
+        functions = {id(job.fn): job.fn for job in jobs}
+        shared = {key: wire.encode_shared(fn, self._hooks) for key, fn in functions.items()}
+        return [wire.encode(job, shared[id(job.fn)]) for job in jobs]
+
+    def start(self, parcels: Sequence[Parcel]) -> Stream:
+        """Start encoded jobs. A failed job is tried again as often as `retries` says.
 
         Returns:
             A stream of one outcome for each job, in the order they finish.
 
         Raises:
-            UnpicklableError: A function or an argument cannot travel; nothing was started.
             UsageError: The apparatus is closed.
         """
-        if self._closed.value:
-            raise UsageError(f"this {type(self).__name__} is closed; make a new one")
-        shared = {id(job.fn): wire.encode_shared(job.fn, self._hooks) for job in {id(j.fn): j for j in jobs}.values()}
-        return self._start([wire.encode(job, shared[id(job.fn)]) for job in jobs])
+        self._require_open()
+        return self._start(parcels)
 
     # What a backend implements.
 
@@ -240,6 +245,10 @@ class Apparatus(abc.ABC):
 
     # Its own.
 
+    def _require_open(self) -> None:
+        if self._closed.value:
+            raise UsageError(f"this {type(self).__name__} is closed; make a new one")
+
     def _starting(
         self, fn: Callable[..., Any], calls: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]
     ) -> _Closing:
@@ -248,7 +257,8 @@ class Apparatus(abc.ABC):
             Job(index, fn, args, kwargs, folder=self._folder(batch, index))
             for index, (args, kwargs) in enumerate(calls)
         ]
-        return _Closing(self.outcomes(jobs))
+        self._require_open()
+        return _Closing(self.start(self.encode(jobs)))
 
     def _starting_map(
         self, fn: Callable[..., Any], iterables: Sequence[Iterable[Any]], kwargs: Mapping[str, Any] | None

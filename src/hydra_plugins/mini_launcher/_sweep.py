@@ -1,0 +1,276 @@
+"""A Hydra multirun through apparatus: compose all jobs, run them, hand back what Hydra expects."""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import logging
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from hydra import version
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, filter_overrides, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from mini import batch, combine, display, spec
+from mini.apparatus.base import Apparatus
+from mini.errors import UsageError
+from mini.job import Job, Outcome
+from mini.spec import Spec
+from mini.store import RunFolder, flatten
+
+from ._command import REPORTED, refuse
+from ._job import HydraTask, config_columns, registered_resolvers
+
+log = logging.getLogger(__name__)
+
+
+class Sweep:
+    """The jobs of one command.
+
+    A sweeper may launch many batches; the workers and the run folder are the same for all of them.
+
+    Args:
+        context: Hydra's.
+        task_function: The application's.
+        config: Of the sweep as a whole.
+        default: The kind of apparatus for configs that name none.
+    """
+
+    def __init__(
+        self, context: HydraContext, task_function: TaskFunction, config: DictConfig, default: str
+    ) -> None:
+        self._context, self._task_function, self._config, self._default = context, task_function, config, default
+        self._apparatus: dict[object, Apparatus] = {}
+        self._folder: RunFolder | None = None
+        try:
+            # Checked here because the sweeper writes into the folder before it launches anything.
+            folder = RunFolder(str(config.hydra.sweep.dir))
+            folder.require_new()
+            atexit.register(folder.forget)
+        except UsageError as error:
+            refuse(error)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        """Run one batch.
+
+        Args:
+            job_overrides: Each job's overrides.
+            initial_job_idx: The number of the first.
+
+        Returns:
+            What Hydra's sweepers expect, in order.
+        """
+        setup_globals()
+        configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
+        configs = [self._compose(initial_job_idx + i, list(o)) for i, o in enumerate(job_overrides)]
+        try:
+            outcomes = self._run(configs, job_overrides, initial_job_idx)
+        except UsageError as error:
+            RunFolder(str(self._config.hydra.sweep.dir)).forget()
+            refuse(error)
+        except batch.Interrupted as error:
+            self.close()
+            self._report()
+            print(f"\n{error}", file=sys.stderr)
+            raise SystemExit(130) from error
+        self._report()
+        return [self._job_return(*job) for job in zip(configs, job_overrides, outcomes, strict=True)]
+
+    def close(self) -> None:
+        """End the workers."""
+        for apparatus in self._apparatus.values():
+            apparatus.close()
+        atexit.unregister(self.close)
+
+    def _compose(self, number: int, overrides: list[str]) -> DictConfig:
+        config = self._context.config_loader.load_sweep_config(self._config, overrides)
+        with open_dict(config):
+            config.hydra.job.id = number
+            config.hydra.job.num = number
+        return config
+
+    def _run(
+        self, configs: Sequence[DictConfig], job_overrides: Sequence[Sequence[str]], first: int
+    ) -> list[Outcome]:
+        task = HydraTask(
+            self._task_function,
+            self._context.callbacks,
+            registered_resolvers(),
+            JobRuntime.instance().get("name"),
+            str(version.getbase()),
+            os.getcwd(),  # noqa: PTH109 - what os.chdir takes
+        )
+        by_spec: dict[Spec, list[Job]] = {}
+        for i, (config, overrides) in enumerate(zip(configs, job_overrides, strict=True)):
+            job = self._job(first + i, task, config, overrides)
+            by_spec.setdefault(self._spec(config, first + i), []).append(job)
+        groups = [batch.Group(self._on(where), jobs) for where, jobs in by_spec.items()]
+        if self._folder is None:
+            self._folder = RunFolder.create(str(self._config.hydra.sweep.dir), self._asked(by_spec, len(configs)))
+        prints = any(isinstance(where.apparatus, spec.Debug) for where in by_spec)
+        jobs = [job for group in groups for job in group.jobs]
+        return batch.run(groups, self._folder, display.Display(jobs, live=not prints))
+
+    def _job(self, index: int, task: HydraTask, config: DictConfig, overrides: Sequence[str]) -> Job:
+        HydraConfig.instance().set_config(config)  # the folder's name may be made of ${hydra:…}
+        parent, child = (str(OmegaConf.select(config, key)) for key in ("hydra.sweep.dir", "hydra.sweep.subdir"))
+        return Job(
+            index=index,
+            fn=task,
+            args=(config,),
+            key=self._key(config),
+            folder=str(Path(parent, child).absolute()),
+            record=True,
+            row=_override_columns(filter_overrides(overrides)),
+        )
+
+    def _key(self, config: DictConfig) -> str:
+        """The task and its resolved config, without what says where to run."""
+        own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        what = f"{getattr(self._task_function, '__module__', '')}.{getattr(self._task_function, '__qualname__', '')}"
+        return blake2b(repr((what, sorted(config_columns(own).items()))).encode(), digest_size=16).hexdigest()
+
+    def _spec(self, config: DictConfig, index: int) -> Spec:
+        groups = {}
+        for name in spec.GROUPS:
+            node = config.get(name)
+            groups[name] = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        try:
+            return spec.parse(groups, self._default)
+        except UsageError as error:
+            raise type(error)(f"job {index}: {error}") from None
+
+    def _on(self, where: Spec) -> Apparatus:
+        """The apparatus for a spec; the workers of a kind are shared by all specs of that kind."""
+        options = where.apparatus
+        if options.kind not in self._apparatus:
+            self._apparatus[options.kind] = _make(options)
+            atexit.register(self.close)
+        given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+        return self._apparatus[options.kind].w(**given, gpu=where.gpu.option, image=where.image)
+
+    def _asked(self, by_spec: dict[Spec, list[Job]], total: int) -> dict[str, Any]:
+        return {
+            "command": sys.argv,
+            "overrides": OmegaConf.to_container(self._config.hydra.overrides.task),
+            "task": f"{self._task_function.__module__}.{getattr(self._task_function, '__qualname__', '')}",
+            "began": time.time(),
+            "cwd": os.getcwd(),  # noqa: PTH109
+            "python": platform.python_version(),
+            "git": _git_state(),
+            "lock": _digest(Path("uv.lock")),
+            "jobs": total,  # of the first batch; a sweeper may add more
+            "apparatus": sorted({where.apparatus.kind for where in by_spec}),
+        }
+
+    def _report(self) -> None:
+        """Leave the combined table, and show it."""
+        if self._folder is None:
+            return
+        table, problems = combine.write(self._folder)
+        wanted = OmegaConf.to_container(self._config.get("results") or OmegaConf.create({}), resolve=True)
+        assert isinstance(wanted, dict)
+        out = display.console()
+        if not table.is_empty():
+            table, complaint = display.best_first(table, wanted.get("sort"))
+            rows = int(wanted.get("rows") or 20)
+            out.print(display.results(table, display.columns(table, wanted.get("columns")), rows))
+            if table.height > rows:
+                out.print(f"… {table.height - rows} more rows in the table")
+            for line in display.failures(table):
+                out.print(line)
+            if complaint:
+                out.print(complaint, style="yellow")
+        for problem in problems:
+            out.print(str(problem), style="yellow")
+        counts = dict(table["state"].value_counts().iter_rows())
+        total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+        out.print(f"{total} → {os.path.relpath(self._folder.path)}/results.parquet", soft_wrap=True)
+
+    def _job_return(self, config: DictConfig, overrides: Sequence[str], outcome: Outcome) -> JobReturn:
+        """What Hydra's `run_job` would have returned."""
+        assert outcome.folder is not None or not outcome.ok
+        HydraConfig.instance().set_config(config)
+        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+            config.hydra.runtime.output_dir = outcome.folder
+        hydra = HydraConfig.instance().cfg
+        cfg = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        OmegaConf.set_struct(cfg, True)
+        returned = _JobReturn(
+            overrides=OmegaConf.to_container(config.hydra.overrides.task),  # type: ignore[arg-type]
+            cfg=cfg,
+            hydra_cfg=hydra,
+            working_dir=outcome.folder if config.hydra.job.chdir else os.getcwd(),  # noqa: PTH109
+            task_name=JobRuntime.instance().get("name"),
+        )
+        error = outcome.exception()
+        if error is None:
+            returned.status, returned.return_value = JobStatus.COMPLETED, outcome.result()
+        else:
+            error.__cause__ = None  # its traceback is in the log
+            setattr(error, REPORTED, True)
+            returned.status, returned.return_value = JobStatus.FAILED, error
+        return returned
+
+
+class _JobReturn(JobReturn):
+    """A job's return whose failure the user has been told of: reading its value says nothing again."""
+
+    @property
+    def return_value(self) -> Any:
+        if self.status is JobStatus.FAILED:
+            raise self._return_value
+        return super().return_value
+
+    @return_value.setter
+    def return_value(self, value: Any) -> None:
+        self._return_value = value
+
+
+def _make(options: spec.Local | spec.Debug) -> Apparatus:
+    if isinstance(options, spec.Debug):
+        from mini.apparatus.debug import DebugApparatus
+
+        return DebugApparatus()
+    from mini.apparatus.local import LocalApparatus
+
+    return LocalApparatus()
+
+
+def _override_columns(overrides: Sequence[str]) -> dict[str, Any]:
+    """A job's overrides as columns `overrides.…`, each value as it was typed."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return flatten({o.get_key_element(): o.get_value_element_as_str() for o in parsed}, "overrides.")
+
+
+def _git_state() -> dict[str, Any] | None:
+    """The commit, and whether the working tree differs from it; None outside a repository."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, check=True, timeout=10
+    ).stdout.strip()
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    except OSError:
+        return None
