@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from mini.apparatus.base import Apparatus, Stream
 from mini.job import Job, Outcome
@@ -42,7 +42,9 @@ class Interrupted(KeyboardInterrupt):
         self.outcomes = outcomes
 
 
-def run(groups: Sequence[Group], folder: RunFolder, watcher: Watcher) -> list[Outcome]:
+def run(
+    groups: Sequence[Group], folder: RunFolder, watcher: Watcher, asked: Mapping[str, Any] | None = None
+) -> list[Outcome]:
     """Run jobs to their end.
 
     Everything is checked and encoded before the first job starts. A job that fails stops no other.
@@ -51,6 +53,7 @@ def run(groups: Sequence[Group], folder: RunFolder, watcher: Watcher) -> list[Ou
         groups: The jobs, by where they run; indices are distinct over all groups, and every job has a folder.
         folder: The run they belong to.
         watcher: Told of each job that is over.
+        asked: What `run.json` says; None for more jobs of a run that has begun.
 
     Returns:
         The outcomes, by index.
@@ -62,6 +65,8 @@ def run(groups: Sequence[Group], folder: RunFolder, watcher: Watcher) -> list[Ou
     jobs = sorted((job for group in groups for job in group.jobs), key=lambda job: job.index)
     folder.require_free(jobs)
     encoded = [(group.apparatus, group.apparatus.encode(group.jobs)) for group in groups]
+    if asked is not None:
+        folder.begin(asked)
     folder.add_jobs(jobs)
     outcomes: list[Outcome] = []
     streams: list[Stream] = []

@@ -168,7 +168,7 @@ def number(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e5 or value != int(value) else str(int(value))
+        return str(int(value)) if value.is_integer() and abs(value) >= 1e4 else f"{value:.4g}"
     return str(value)
 
 

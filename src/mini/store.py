@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 import math
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +39,7 @@ LOG = "log.txt"
 TABLE = "metrics.parquet"
 RESULTS = "results.parquet"
 MULTIRUN = "multirun.yaml"  # Hydra's sweeper writes it
+_OF_A_RUN = (RUN, JOBS, RESULTS, MULTIRUN)
 
 VERSION = 1
 _INLINE_VALUE = 64 * 1024  # bytes; a larger returned value stays out of the record
@@ -166,26 +169,36 @@ class RunFolder:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path).absolute()
 
-    @classmethod
-    def create(cls, path: Path | str, run: Mapping[str, Any]) -> RunFolder:
-        """Begin a run.
+    def begin(self, asked: Mapping[str, Any]) -> None:
+        """Begin a run here.
 
         Args:
-            path: Its folder; made if it is not there.
-            run: What goes into `run.json`: JSON values.
+            asked: What goes into `run.json`: JSON values.
 
         Raises:
             RunFolderError: There is a run already, or the folder cannot be written.
         """
-        folder = cls(path)
-        if (folder.path / RUN).exists():
-            folder.require_new()
+        if (self.path / RUN).exists():
+            raise self._in_use(RUN)
         try:
-            folder.path.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder.path / RUN, _dump({"version": VERSION, **run}, indent=2) + b"\n")
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path / RUN, _dump({"version": VERSION, **asked}, indent=2) + b"\n")
         except OSError as error:
-            raise folder._unwritable(error) from error
-        return folder
+            raise self._unwritable(error) from error
+
+    def _in_use(self, name: str) -> RunFolderError:
+        return RunFolderError(
+            f"the run folder {self.path} exists already (it has a {name}), and is never overwritten; choose another "
+            "with hydra.sweep.dir=FOLDER, or set this one aside with hydra.launcher.if_exists=set_aside"
+        )
+
+    def set_aside(self) -> None:
+        """Rename the folder, if a run left something in it, by the time of its last change."""
+        if any((self.path / name).exists() for name in _OF_A_RUN):
+            changed = time.strftime("%Y%m%d-%H%M%S", time.localtime(self.path.stat().st_mtime))
+            names = itertools.chain([changed], (f"{changed}-{i}" for i in itertools.count(2)))
+            aside = next(p for name in names if not (p := self.path.with_name(f"{self.path.name}~{name}")).exists())
+            self.path.rename(aside)
 
     def _unwritable(self, error: OSError) -> RunFolderError:
         return RunFolderError(
@@ -212,12 +225,9 @@ class RunFolder:
                 pass
         except OSError as error:
             raise self._unwritable(error) from error
-        for name in (RUN, JOBS, RESULTS, MULTIRUN):
+        for name in _OF_A_RUN:
             if (self.path / name).exists():
-                raise RunFolderError(
-                    f"the run folder {self.path} exists already (it has a {name}), and is never overwritten; "
-                    "choose another with hydra.sweep.dir=FOLDER, or remove it"
-                )
+                raise self._in_use(name)
 
     def require_free(self, jobs: Iterable[Job]) -> None:
         """Refuse jobs whose folder is in use, by another job or by files from before.

@@ -38,7 +38,7 @@ class HydraTask:
     callbacks: Callbacks
     resolvers: Mapping[str, Callable[..., Any]]
     job_name: str
-    version_base: str | None
+    version_base: Any
     cwd: str
 
     def __call__(self, config: DictConfig) -> Any:
@@ -75,8 +75,9 @@ class HydraTask:
         for name, resolver in self.resolvers.items():
             BaseContainer._resolvers.setdefault(name, resolver)
         JobRuntime.instance().set("name", self.job_name)
-        if self.version_base is not None:
-            version.setbase(self.version_base)
+        if hasattr(version, "VersionBase") and hasattr(self.version_base, "major"):
+            # Not version.setbase, which takes text, and warns of old versions where the client has done so already.
+            version.VersionBase.instance().setbase(self.version_base)
 
 
 def registered_resolvers() -> dict[str, Callable[..., Any]]:

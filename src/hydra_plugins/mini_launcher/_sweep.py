@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from mini import batch, combine, display, spec
 from mini.apparatus.base import Apparatus
 from mini.errors import UsageError
-from mini.job import Job, Outcome
+from mini.job import Job, Outcome, State
 from mini.spec import Spec
 from mini.store import RunFolder, flatten
 
@@ -45,19 +45,28 @@ class Sweep:
         task_function: The application's.
         config: Of the sweep as a whole.
         default: The kind of apparatus for configs that name none.
+        set_aside: Whether a run folder that exists is renamed, rather than refused.
     """
 
     def __init__(
-        self, context: HydraContext, task_function: TaskFunction, config: DictConfig, default: str
+        self,
+        context: HydraContext,
+        task_function: TaskFunction,
+        config: DictConfig,
+        *,
+        default: str,
+        set_aside: bool,
     ) -> None:
         self._context, self._task_function, self._config, self._default = context, task_function, config, default
         self._apparatus: dict[object, Apparatus] = {}
-        self._folder: RunFolder | None = None
+        self._folder = RunFolder(str(config.hydra.sweep.dir))
+        self._begun = False
         try:
-            # Checked here because the sweeper writes into the folder before it launches anything.
-            folder = RunFolder(str(config.hydra.sweep.dir))
-            folder.require_new()
-            atexit.register(folder.forget)
+            # Here, because the sweeper writes into the folder before it launches anything.
+            if set_aside:
+                self._folder.set_aside()
+            self._folder.require_new()
+            atexit.register(self._folder.forget)
         except UsageError as error:
             refuse(error)
 
@@ -77,7 +86,7 @@ class Sweep:
         try:
             outcomes = self._run(configs, job_overrides, initial_job_idx)
         except UsageError as error:
-            RunFolder(str(self._config.hydra.sweep.dir)).forget()
+            self._folder.forget()
             refuse(error)
         except batch.Interrupted as error:
             self.close()
@@ -108,7 +117,7 @@ class Sweep:
             self._context.callbacks,
             registered_resolvers(),
             JobRuntime.instance().get("name"),
-            str(version.getbase()),
+            version.getbase(),
             os.getcwd(),  # noqa: PTH109 - what os.chdir takes
         )
         by_spec: dict[Spec, list[Job]] = {}
@@ -116,11 +125,12 @@ class Sweep:
             job = self._job(first + i, task, config, overrides)
             by_spec.setdefault(self._spec(config, first + i), []).append(job)
         groups = [batch.Group(self._on(where), jobs) for where, jobs in by_spec.items()]
-        if self._folder is None:
-            self._folder = RunFolder.create(str(self._config.hydra.sweep.dir), self._asked(by_spec, len(configs)))
+        asked = None if self._begun else self._asked(by_spec, len(configs))
         prints = any(isinstance(where.apparatus, spec.Debug) for where in by_spec)
         jobs = [job for group in groups for job in group.jobs]
-        return batch.run(groups, self._folder, display.Display(jobs, live=not prints))
+        outcomes = batch.run(groups, self._folder, display.Display(jobs, live=not prints), asked)
+        self._begun = True
+        return outcomes
 
     def _job(self, index: int, task: HydraTask, config: DictConfig, overrides: Sequence[str]) -> Job:
         HydraConfig.instance().set_config(config)  # the folder's name may be made of ${hydra:…}
@@ -176,8 +186,6 @@ class Sweep:
 
     def _report(self) -> None:
         """Leave the combined table, and show it."""
-        if self._folder is None:
-            return
         table, problems = combine.write(self._folder)
         wanted = OmegaConf.to_container(self._config.get("results") or OmegaConf.create({}), resolve=True)
         assert isinstance(wanted, dict)
@@ -190,7 +198,7 @@ class Sweep:
                 out.print(f"… {table.height - rows} more rows in the table")
             for line in display.failures(table):
                 out.print(line)
-            if complaint:
+            if complaint and State.DONE in table["state"]:
                 out.print(complaint, style="yellow")
         for problem in problems:
             out.print(str(problem), style="yellow")
@@ -211,7 +219,7 @@ class Sweep:
             overrides=OmegaConf.to_container(config.hydra.overrides.task),  # type: ignore[arg-type]
             cfg=cfg,
             hydra_cfg=hydra,
-            working_dir=outcome.folder if config.hydra.job.chdir else os.getcwd(),  # noqa: PTH109
+            working_dir=outcome.folder if _changes_directory(config) else os.getcwd(),  # noqa: PTH109
             task_name=JobRuntime.instance().get("name"),
         )
         error = outcome.exception()
@@ -236,6 +244,13 @@ class _JobReturn(JobReturn):
     @return_value.setter
     def return_value(self, value: Any) -> None:
         self._return_value = value
+
+
+def _changes_directory(config: DictConfig) -> bool:
+    chosen = config.hydra.job.chdir
+    if chosen is None:
+        return hasattr(version, "base_at_least") and not version.base_at_least("1.2")  # Hydra 1.4 has one behaviour
+    return bool(chosen)
 
 
 def _make(options: spec.Local | spec.Debug) -> Apparatus:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
@@ -14,16 +15,25 @@ if TYPE_CHECKING:
     from hydra_plugins.mini_launcher._sweep import Sweep
 
 
+class IfExists(Enum):
+    """What is done with a run folder that exists already."""
+
+    refuse = "refuse"
+    set_aside = "set_aside"
+
+
 @dataclass
 class ApparatusLauncherConf:
     """`hydra/launcher=apparatus`.
 
     Args:
         apparatus: Where the jobs run of an application that has no group `apparatus` in its config.
+        if_exists: What is done with a run folder that exists already: `refuse` it, or `set_aside`: rename it.
     """
 
     _target_: str = "hydra_plugins.mini_launcher.apparatus_launcher.ApparatusLauncher"
     apparatus: str = "local"
+    if_exists: IfExists = IfExists.refuse
 
 
 ConfigStore.instance().store(
@@ -34,15 +44,19 @@ ConfigStore.instance().store(
 class ApparatusLauncher(Launcher):
     """Runs the jobs of a multirun wherever their config says."""
 
-    def __init__(self, apparatus: str = "local") -> None:
-        self._default = apparatus
+    def __init__(self, apparatus: str = "local", if_exists: IfExists = IfExists.refuse) -> None:
+        self._default, self._if_exists = apparatus, if_exists
         self._sweep: Sweep | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Remember the application, and refuse a run folder that is in use, before the sweeper writes to it."""
         from hydra_plugins.mini_launcher._sweep import Sweep
 
-        self._sweep = Sweep(hydra_context, task_function, config, self._default)
+        # By name: Hydra may have imported this module twice, and then there are two such enums.
+        set_aside = self._if_exists.name == IfExists.set_aside.name
+        self._sweep = Sweep(
+            hydra_context, task_function, config, default=self._default, set_aside=set_aside
+        )
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run one batch of jobs to its end."""
