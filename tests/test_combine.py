@@ -22,7 +22,9 @@ def fill(folder, *rows, state=State.DONE):
     for job, row in zip(jobs, rows, strict=True):
         if row is not None:
             metrics = {f"metrics.{name}": value for name, value in row.items()}
-            store.write_record(Outcome(job.index, state, folder=job.folder, started=0.0, ended=1.5), {**job.row, **metrics})
+            store.write_record(
+                Outcome(job.index, state, folder=job.folder, started=0.0, ended=1.5), {**job.row, **metrics}
+            )
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,13 @@ def test_jobs_with_other_columns_are_all_kept(folder):
 def test_a_metric_named_like_a_column_of_ours_is_kept_apart(folder):
     fill(folder, {"seconds": 7, "state": "odd", "fine": 1})
     table, _ = combine.table(folder)
-    assert table.select("seconds", "state", "metrics.seconds", "metrics.state", "fine").row(0) == (1.5, "done", 7, "odd", 1)
+    assert table.select("seconds", "state", "metrics.seconds", "metrics.state", "fine").row(0) == (
+        1.5,
+        "done",
+        7,
+        "odd",
+        1,
+    )
 
 
 def test_one_damaged_record_is_named_and_the_others_are_shown(folder):

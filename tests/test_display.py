@@ -36,7 +36,14 @@ def test_what_was_swept_is_shown_and_what_was_not_is_left_out():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, ""), (0.123456, "0.1235"), (123456.0, "123456"), (float("nan"), "nan"), (float("-inf"), "-inf"), (3, "3")],
+    [
+        (None, ""),
+        (0.123456, "0.1235"),
+        (123456.0, "123456"),
+        (float("nan"), "nan"),
+        (float("-inf"), "-inf"),
+        (3, "3"),
+    ],
 )
 def test_numbers_are_short(value, text):
     assert display.number(value) == text
@@ -56,7 +63,11 @@ def test_on_a_terminal_there_is_a_bar_for_each_running_job(tmp_path):
     stream = pyte.ByteStream(screen)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, script], stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "COLUMNS": "100"}
+        [sys.executable, script],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "COLUMNS": "100"},
     )
     os.close(theirs)
     seen = []

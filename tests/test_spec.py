@@ -10,7 +10,11 @@ from mini import spec
 from mini.errors import OptionError
 
 
-@pytest.mark.parametrize("path", sorted(Path(mini.conf.__file__).parent.glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}={p.stem}")
+@pytest.mark.parametrize(
+    "path",
+    sorted(Path(mini.conf.__file__).parent.glob("*/*.yaml")),
+    ids=lambda p: f"{p.parent.name}={p.stem}",
+)
 def test_every_packaged_option_is_valid_and_says_all_its_keys(path):
     node = OmegaConf.to_container(OmegaConf.load(path))
     assert node.pop("defaults") == ["_open"]

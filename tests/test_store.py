@@ -18,7 +18,16 @@ def outcome(folder, state=State.DONE, attempt=1, **fields):
 
 
 def test_a_record_comes_back_exactly(tmp_path):
-    row = {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 2**70, "e": "ü\udc80\n", "f": None, "g": True, "h": 0.1}
+    row = {
+        "a": math.nan,
+        "b": math.inf,
+        "c": -math.inf,
+        "d": 2**70,
+        "e": "ü\udc80\n",
+        "f": None,
+        "g": True,
+        "h": 0.1,
+    }
     written = outcome(tmp_path, State.FAILED, failure=Failure("E", "m", "t"), where={"pid": 3})
     store.write_record(written, row)
     record = store.read_record(tmp_path)
@@ -123,5 +132,18 @@ def test_flatten_makes_plain_columns():
     class Color(enum.Enum):
         RED = 1
 
-    nested = {"a": {"b": np.float32(0.5), 3: np.int64(2)}, "c": [1, "x"], "d": Color.RED, "e": Path("p"), "f": np.bool_(1)}
-    assert store.flatten(nested) == {"a.b": 0.5, "a.3": 2, "c": '[1, "x"]', "d": "Color.RED", "e": "p", "f": True}
+    nested = {
+        "a": {"b": np.float32(0.5), 3: np.int64(2)},
+        "c": [1, "x"],
+        "d": Color.RED,
+        "e": Path("p"),
+        "f": np.bool_(1),
+    }
+    assert store.flatten(nested) == {
+        "a.b": 0.5,
+        "a.3": 2,
+        "c": '[1, "x"]',
+        "d": "Color.RED",
+        "e": "p",
+        "f": True,
+    }

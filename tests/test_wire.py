@@ -72,8 +72,7 @@ def test_the_connection_example_of_the_readme():
         wire.encode_shared(train, ())
     db.close()
     assert str(caught.value).startswith(
-        "closure variable `db` of `train` is a sqlite3.Connection, which cannot be pickled; "
-        "open it inside the function"
+        "closure variable `db` of `train` is a sqlite3.Connection, which cannot be pickled; open it inside the function"
     )
 
 

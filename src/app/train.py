@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -79,7 +80,7 @@ def make_optimizer(config: DictConfig) -> optax.GradientTransformation:
 def init(key: jax.Array, sizes: Sequence[int]) -> Params:
     """Weights and biases of each layer."""
     params = []
-    for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+    for fan_in, fan_out in pairwise(sizes):
         key, own = jax.random.split(key)
         params.append((jax.random.normal(own, (fan_in, fan_out)) * np.sqrt(2 / fan_in), jnp.zeros(fan_out)))
     return params
@@ -95,7 +96,8 @@ def forward(params: Params, x: jax.Array) -> jax.Array:
 
 def loss_of(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
     """The mean cross entropy."""
-    return optax.softmax_cross_entropy_with_integer_labels(forward(params, x), y).mean()
+    loss: jax.Array = optax.softmax_cross_entropy_with_integer_labels(forward(params, x), y).mean()
+    return loss
 
 
 @partial(jax.jit, static_argnums=0)
@@ -120,5 +122,7 @@ def batches(order: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 def save(params: Params) -> None:
     """Write the checkpoint."""
-    arrays = {f"{name}{i}": value for i, layer in enumerate(params) for name, value in zip("wb", layer, strict=True)}
+    arrays: dict[str, Any] = {
+        f"{name}{i}": value for i, layer in enumerate(params) for name, value in zip("wb", layer, strict=True)
+    }
     np.savez(job_dir() / "checkpoint.npz", **arrays)

@@ -54,7 +54,7 @@ def tee(path: Path) -> Iterator[None]:
     before = sys.stdout, sys.stderr
     with path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
         # The streams name only their own methods; the rest is the original's.
-        sys.stdout, sys.stderr = (_Tee(stream, log) for stream in before)  # type: ignore[assignment]
+        sys.stdout, sys.stderr = (_Tee(stream, log) for stream in before)
         try:
             with _log_to_stderr():
                 yield

@@ -83,7 +83,7 @@ def tables(folder: RunFolder, name: str = store.TABLE) -> pl.LazyFrame:
         path = job["folder"] / name
         if path.exists():
             try:
-                schema = tuple(pl.read_parquet_schema(path).items())
+                schema = tuple(pl.scan_parquet(path, glob=False).collect_schema().items())
             except pl.exceptions.PolarsError as error:
                 raise RecordError(f"{path} is damaged: {error}") from error
             by_schema.setdefault(schema, []).append((job["index"], path))
@@ -101,14 +101,10 @@ def _scan(files: Sequence[tuple[int, Path]]) -> pl.LazyFrame:
         {path: [str(file) for _, file in files], "job": [index for index, _ in files]},
         schema={path: pl.String, "job": pl.Int64},
     )
-    scanned = pl.scan_parquet(
-        [file for _, file in files], include_file_paths=path, glob=False, hive_partitioning=False
-    )
+    scanned = pl.scan_parquet([file for _, file in files], include_file_paths=path, glob=False, hive_partitioning=False)
     if "job" in scanned.collect_schema().names():
         scanned = scanned.rename({"job": "metrics.job"})
-    return scanned.join(jobs, on=path, how="left", maintain_order="left").select(
-        "job", pl.exclude("job", path)
-    )
+    return scanned.join(jobs, on=path, how="left", maintain_order="left").select("job", pl.exclude("job", path))
 
 
 def frame(rows: Sequence[Mapping[str, Any]], first: Iterable[str] = ()) -> pl.DataFrame:
@@ -156,7 +152,7 @@ def _row(job: Mapping[str, Any], record: Record | RecordError | None) -> dict[st
     row: dict[str, Any] = {"job": job["index"], "folder": str(job["folder"])}
     if not isinstance(record, Record):
         state = "queued" if record is None else "unreadable"
-        return row | {"state": state, "error": str(record) if record else None} | job["row"]
+        return {**row, "state": state, "error": str(record) if record else None, **job["row"]}
     outcome = record.outcome
     row |= {
         "state": outcome.state.value,

@@ -66,9 +66,7 @@ class Display:
             job = self._unfinished.pop(outcome.index)
             self._done += 1
             self._failed += not outcome.ok
-        if self._live is None:
-            self._console.print(_line(job, outcome, self._done, self._total))
-        elif not outcome.ok:
+        if self._live is None or not outcome.ok:
             self._console.print(_line(job, outcome, self._done, self._total))
 
     def snapshot(self) -> tuple[int, int, int, list[tuple[Job, dict[str, Any]]]]:
@@ -104,7 +102,11 @@ class _LiveView:
 
     def start(self, target: Console) -> None:
         self._live = Live(
-            console=target, get_renderable=self._render, refresh_per_second=_REFRESH, transient=True, redirect_stdout=False
+            console=target,
+            get_renderable=self._render,
+            refresh_per_second=_REFRESH,
+            transient=True,
+            redirect_stdout=False,
         )
         self._live.start()
 
@@ -186,7 +188,10 @@ def best_first(frame: pl.DataFrame, sort: str | None) -> tuple[pl.DataFrame, str
         return frame, None
     column = sort.removeprefix("-")
     if column not in frame.columns:
-        return frame, f"results.sort={sort}: there is no column {column!r}; {did_you_mean(column, frame.columns)}"
+        return (
+            frame,
+            f"results.sort={sort}: there is no column {column!r}; {did_you_mean(column, frame.columns)}",
+        )
     descending = sort.startswith("-")
     key = frame[column]
     if key.dtype.is_float():

@@ -1,16 +1,16 @@
 """The exceptions of this package.
 
-    MiniError
-    ├── UsageError                 refused before anything started or cost money
-    │   ├── OptionError            an option that is unknown or has an impossible value
-    │   ├── UnpicklableError       a function or an argument that cannot travel to where it would run
-    │   └── RunFolderError         a run folder that exists already, cannot be written, or is not there
-    ├── RecordError                a file of a run folder that is damaged
-    └── JobError                   a job that came back without a value; `outcome` has all that is known
-        ├── JobFailed              its function raised, and the exception itself could not be rebuilt here
-        ├── JobTimeout             it ran longer than allowed (also a builtin TimeoutError)
-        ├── JobLost                its process or container died
-        └── JobCancelled           it was stopped before it finished
+MiniError
+├── UsageError                 refused before anything started or cost money
+│   ├── OptionError            an option that is unknown or has an impossible value
+│   ├── UnpicklableError       a function or an argument that cannot travel to where it would run
+│   └── RunFolderError         a run folder that exists already, cannot be written, or is not there
+├── RecordError                a file of a run folder that is damaged
+└── JobError                   a job that came back without a value; `outcome` has all that is known
+    ├── JobFailed              its function raised, and the exception itself could not be rebuilt here
+    ├── JobTimeout             it ran longer than allowed (also a builtin TimeoutError)
+    ├── JobLost                its process or container died
+    └── JobCancelled           it was stopped before it finished
 """
 
 from __future__ import annotations

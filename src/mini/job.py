@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import Any
 
 from mini.errors import JobCancelled, JobError, JobFailed, JobLost, JobTimeout
 
@@ -132,29 +133,23 @@ class Outcome:
             except Exception as error:
                 text = f"job {self.index} returned a value that cannot be unpickled here: {error!r}"
                 raise JobFailed(text, self) from error
-        self._raise()
+        raise self._error()
 
-    def exception(self) -> BaseException | None:
-        """The exception `result` would raise, or None."""
-        if self.ok:
-            return None
-        try:
-            self._raise()
-        except BaseException as error:  # noqa: BLE001 - it is returned, whatever it is
-            return error
+    def exception(self) -> Exception | None:
+        """The exception `result` would raise for a job that has no value; None for one that has."""
+        return None if self.ok else self._error()
 
-    def _raise(self) -> NoReturn:
+    def _error(self) -> Exception:
         error = _ERRORS.get(self.state, JobFailed)(self.describe(), self)
         if self.failure is not None and self.failure.pickled is not None:
-            original = None
-            try:
+            # Unpickling runs foreign code; where that fails, the text remains.
+            with contextlib.suppress(Exception):
                 original = pickle.loads(self.failure.pickled)
-            except Exception:  # noqa: BLE001 - unpickling runs foreign code; the text remains
-                raise error from None
-            # SystemExit and its kin would end the caller: they stay a JobFailed.
-            if isinstance(original, Exception):
-                raise original from error
-        raise error
+                # SystemExit and its kin would end the caller: they stay a JobFailed.
+                if isinstance(original, Exception):
+                    original.__cause__ = error
+                    return original
+        return error
 
     def describe(self) -> str:
         """Say what became of the job, with its traceback and where its log is."""

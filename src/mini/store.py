@@ -244,7 +244,7 @@ class RunFolder:
                     "let hydra.sweep.subdir differ between them, for instance ${hydra.job.num}"
                 )
             taken[job.folder] = job.index
-            if any(os.scandir(job.folder) if Path(job.folder).is_dir() else ()):
+            if Path(job.folder).is_dir() and next(Path(job.folder).iterdir(), None):
                 raise RunFolderError(
                     f"the folder of job {job.index}, {job.folder}, is not empty, and is never overwritten; "
                     "choose another with hydra.sweep.dir=FOLDER, or remove it"
@@ -310,12 +310,15 @@ def flatten(value: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """A value as a column can hold it: None, bool, int, float or str."""
-    if value is None or isinstance(value, bool | int | float | str):
-        # Subclasses (enums, numpy.float64) become what they are a kind of.
-        for kind in (bool, int, float, str):
-            if isinstance(value, kind):
-                return kind.__new__(kind, value)
-        return None
+    # Subclasses (enums, numpy.float64) become what they are a kind of.
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, str):
+        return str.__str__(value)
     if isinstance(value, list | tuple):
         return json.dumps([plain(part) for part in value])
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # numpy, JAX and torch scalars

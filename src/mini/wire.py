@@ -29,9 +29,10 @@ def dumps(value: Any, what: str) -> bytes:
         UnpicklableError: Naming the part that cannot be pickled, and where it hangs.
     """
     try:
-        return cloudpickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+        data: bytes = cloudpickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
     except Exception as error:
         raise UnpicklableError(explain(value, what, error)) from error
+    return data
 
 
 def loads(data: bytes) -> Any:

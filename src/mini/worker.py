@@ -99,7 +99,7 @@ def execute(
                 value = _call(shared, call)
                 pickled = wire.dumps(value, f"the value returned by job {call.index}")
                 here.row.update(metrics(value))
-            except BaseException as error:  # noqa: BLE001 - a job may raise anything; it is its own failure
+            except BaseException as error:
                 failure = describe(error)
                 if recorded:
                     print(failure.traceback, end="", flush=True)
@@ -147,7 +147,9 @@ def metrics(value: Any) -> dict[str, Any]:
 def describe(error: BaseException) -> Failure:
     """An exception as text, and as an object where that survives the journey."""
     kind = type(error)
-    name = kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    name = (
+        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    )
     lines = traceback.format_exception(kind, error, _trim(error.__traceback__))
     return Failure(name, _text(error), "".join(lines), _pickle(error))
 

@@ -197,7 +197,7 @@ def test_an_unknown_option_names_the_near_ones(apparatus):
 
 @pytest.mark.parametrize("value", [-1, 1.5, "2", True])
 def test_impossible_retries_are_refused(apparatus, value):
-    with pytest.raises(OptionError, match="retries=.*whole number"):
+    with pytest.raises(OptionError, match=r"retries=.*whole number"):
         apparatus.w(retries=value)
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +17,9 @@ def test_jobs_run_in_this_process():
 
 def test_nothing_runs_before_it_is_asked_for():
     results = DebugApparatus().map(os.mkdir, ["one"])
-    assert not os.path.exists("one")
+    assert not Path("one").exists()
     next(results)
-    assert os.path.isdir("one")
+    assert Path("one").is_dir()
 
 
 def test_an_interrupt_is_the_users_and_the_job_is_recorded_as_cancelled(tmp_path):
@@ -40,7 +41,5 @@ def test_the_debugger_stops_where_it_should(tmp_path, options, typed, seen):
         f"from mini import DebugApparatus\ndef f(x):\n    {body}\n    return x + 1\n"
         f"print(list(DebugApparatus({options}).map(f, [41], return_exceptions=True)))\n"
     )
-    done = subprocess.run(
-        [sys.executable, script], input=typed, capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([sys.executable, script], input=typed, capture_output=True, text=True, timeout=60, check=True)
     assert seen in done.stdout

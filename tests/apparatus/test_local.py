@@ -126,7 +126,7 @@ def test_never_more_processes_than_workers(tmp_path):
 
 @pytest.mark.parametrize("workers", [0, -1, "two"])
 def test_impossible_workers_are_refused(workers):
-    with pytest.raises(OptionError, match="workers=.*whole number, 1 or more"):
+    with pytest.raises(OptionError, match=r"workers=.*whole number, 1 or more"):
         LocalApparatus(workers=workers)
 
 

@@ -21,7 +21,7 @@ class Recorder(Callback):
         self.path = path
 
     def _note(self, line: str) -> None:
-        with open(self.path, "a") as file:
+        with Path(self.path).open("a") as file:
             file.write(line + "\n")
 
     def on_job_start(self, config: DictConfig, *, task_function: Any, **kwargs: Any) -> None:
@@ -59,7 +59,7 @@ def main(config: DictConfig) -> Any:
         "id": hydra_config.job.id,
         "job_name": hydra_config.job.name,
         "output_dir": hydra_config.runtime.output_dir,
-        "cwd": os.getcwd(),
+        "cwd": str(Path.cwd()),
         "env": os.environ.get("SET_FOR_JOB"),
         "thrice": config.thrice,
         "via_hydra": config.via_hydra,

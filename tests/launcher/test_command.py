@@ -74,7 +74,14 @@ def test_an_unpicklable_task_is_refused(tmp_path):
 
 def test_an_interrupt_stops_the_jobs_and_keeps_what_finished():
     command = subprocess.Popen(
-        [sys.executable, APPLICATION, "do=interrupt", "x=0,1,2,3", "apparatus.workers=2", "hydra.sweep.dir=out"],
+        [
+            sys.executable,
+            APPLICATION,
+            "do=interrupt",
+            "x=0,1,2,3",
+            "apparatus.workers=2",
+            "hydra.sweep.dir=out",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -85,7 +92,7 @@ def test_an_interrupt_stops_the_jobs_and_keeps_what_finished():
         assert time.monotonic() < deadline, command.communicate()
         time.sleep(0.05)
     os.killpg(command.pid, signal.SIGINT)
-    out, err = command.communicate(timeout=30)
+    _, err = command.communicate(timeout=30)
     assert command.returncode == 130, err
     assert "2 of 4 jobs had finished" in err
     assert "Traceback" not in err

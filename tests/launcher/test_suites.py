@@ -11,6 +11,12 @@ from hydra.test_utils.launcher_common_tests import (
 
 from hydra_plugins.mini_launcher.apparatus_launcher import ApparatusLauncher
 
+# The suites ask for the behaviour of Hydra 1.1, of which Hydra warns.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::hydra.errors.Hydra14MigrationWarning"),
+    pytest.mark.filterwarnings("ignore:\\s*Future Hydra versions will no longer change working directory"),
+]
+
 KINDS = [("apparatus", ["hydra.launcher.apparatus=local"]), ("apparatus", ["hydra.launcher.apparatus=debug"])]
 
 

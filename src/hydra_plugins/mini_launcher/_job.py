@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra import version
@@ -39,7 +40,7 @@ class HydraTask:
     resolvers: Mapping[str, Callable[..., Any]]
     job_name: str
     version_base: Any
-    cwd: str
+    cwd: Path
 
     def __call__(self, config: DictConfig) -> Any:
         """Run the task with one job's config, as Hydra's basic launcher would.
@@ -69,7 +70,7 @@ class HydraTask:
 
     def _prepare(self) -> None:
         """Make this process look like the one the command was given in."""
-        if os.getcwd() != self.cwd and os.path.isdir(self.cwd):  # noqa: PTH109, PTH112
+        if Path.cwd() != self.cwd and self.cwd.is_dir():
             os.chdir(self.cwd)
         setup_globals()
         for name, resolver in self.resolvers.items():
@@ -91,7 +92,7 @@ def registered_resolvers() -> dict[str, Callable[..., Any]]:
 
 def config_columns(config: DictConfig) -> dict[str, Any]:
     """A task's config as columns `config.…`, resolved; what cannot be resolved stays as it is written."""
-    own = OmegaConf.masked_copy(config, [key for key in config if key not in _NOT_CONFIG])
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key not in _NOT_CONFIG])
     try:
         plain = OmegaConf.to_container(own, resolve=True, enum_to_str=True)
     except OmegaConfBaseException:

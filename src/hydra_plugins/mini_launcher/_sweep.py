@@ -57,7 +57,12 @@ class Sweep:
         default: str,
         set_aside: bool,
     ) -> None:
-        self._context, self._task_function, self._config, self._default = context, task_function, config, default
+        self._context, self._task_function, self._config, self._default = (
+            context,
+            task_function,
+            config,
+            default,
+        )
         self._apparatus: dict[object, Apparatus] = {}
         self._folder = RunFolder(str(config.hydra.sweep.dir))
         self._begun = False
@@ -109,16 +114,14 @@ class Sweep:
             config.hydra.job.num = number
         return config
 
-    def _run(
-        self, configs: Sequence[DictConfig], job_overrides: Sequence[Sequence[str]], first: int
-    ) -> list[Outcome]:
+    def _run(self, configs: Sequence[DictConfig], job_overrides: Sequence[Sequence[str]], first: int) -> list[Outcome]:
         task = HydraTask(
             self._task_function,
             self._context.callbacks,
             registered_resolvers(),
             JobRuntime.instance().get("name"),
             version.getbase(),
-            os.getcwd(),  # noqa: PTH109 - what os.chdir takes
+            Path.cwd(),
         )
         by_spec: dict[Spec, list[Job]] = {}
         for i, (config, overrides) in enumerate(zip(configs, job_overrides, strict=True)):
@@ -147,7 +150,7 @@ class Sweep:
 
     def _key(self, config: DictConfig) -> str:
         """The task and its resolved config, without what says where to run."""
-        own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         what = f"{getattr(self._task_function, '__module__', '')}.{getattr(self._task_function, '__qualname__', '')}"
         return blake2b(repr((what, sorted(config_columns(own).items()))).encode(), digest_size=16).hexdigest()
 
@@ -176,7 +179,7 @@ class Sweep:
             "overrides": OmegaConf.to_container(self._config.hydra.overrides.task),
             "task": f"{self._task_function.__module__}.{getattr(self._task_function, '__qualname__', '')}",
             "began": time.time(),
-            "cwd": os.getcwd(),  # noqa: PTH109
+            "cwd": str(Path.cwd()),
             "python": platform.python_version(),
             "git": _git_state(),
             "lock": _digest(Path("uv.lock")),
@@ -212,14 +215,14 @@ class Sweep:
         HydraConfig.instance().set_config(config)
         with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
             config.hydra.runtime.output_dir = outcome.folder
-        hydra = HydraConfig.instance().cfg
-        cfg = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        hydra: Any = HydraConfig.instance().cfg
+        cfg = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         OmegaConf.set_struct(cfg, True)
         returned = _JobReturn(
             overrides=OmegaConf.to_container(config.hydra.overrides.task),  # type: ignore[arg-type]
             cfg=cfg,
             hydra_cfg=hydra,
-            working_dir=outcome.folder if _changes_directory(config) else os.getcwd(),  # noqa: PTH109
+            working_dir=outcome.folder if _changes_directory(config) else str(Path.cwd()),
             task_name=JobRuntime.instance().get("name"),
         )
         error = outcome.exception()
@@ -279,9 +282,7 @@ def _git_state() -> dict[str, Any] | None:
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, check=True, timeout=10
-    ).stdout.strip()
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
 
 def _digest(path: Path) -> str | None:

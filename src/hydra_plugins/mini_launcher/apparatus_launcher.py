@@ -54,9 +54,7 @@ class ApparatusLauncher(Launcher):
 
         # By name: Hydra may have imported this module twice, and then there are two such enums.
         set_aside = self._if_exists.name == IfExists.set_aside.name
-        self._sweep = Sweep(
-            hydra_context, task_function, config, default=self._default, set_aside=set_aside
-        )
+        self._sweep = Sweep(hydra_context, task_function, config, default=self._default, set_aside=set_aside)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run one batch of jobs to its end."""

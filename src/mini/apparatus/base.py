@@ -213,7 +213,7 @@ class Apparatus(abc.ABC):
     def _start(self, parcels: Sequence[Parcel]) -> Stream:
         """Start the jobs of a batch."""
 
-    def _close(self) -> None:
+    def _close(self) -> None:  # noqa: B027 - not every apparatus has workers
         """Stop the workers."""
 
     @abc.abstractmethod
@@ -249,9 +249,7 @@ class Apparatus(abc.ABC):
         if self._closed.value:
             raise UsageError(f"this {type(self).__name__} is closed; make a new one")
 
-    def _starting(
-        self, fn: Callable[..., Any], calls: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]
-    ) -> _Closing:
+    def _starting(self, fn: Callable[..., Any], calls: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> _Closing:
         batch = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{next(_batches)}"
         jobs = [
             Job(index, fn, args, kwargs, folder=self._folder(batch, index))

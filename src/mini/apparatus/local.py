@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
@@ -102,17 +103,25 @@ class _LocalStream(Stream):
         self, apparatus: LocalApparatus, pool: _Pool, parcels: Sequence[Parcel], timeout: float | None
     ) -> None:
         self._apparatus, self._pool, self._timeout = apparatus, pool, timeout
-        self._finished: queue.SimpleQueue[tuple[Parcel, ProcessFuture] | None] = queue.SimpleQueue()
-        self._waiting: dict[int, ProcessFuture] = {}
+        self._finished: queue.SimpleQueue[tuple[Parcel, ProcessFuture[bytes]] | None] = queue.SimpleQueue()
+        self._waiting: dict[int, ProcessFuture[bytes]] = {}
         self._lock = threading.Lock()
-        for parcel in parcels:
+        # Few at a time: pebble stops a job that waits in its pipe by killing the worker that takes it.
+        self._queued = deque(parcels)
+        for _ in range(2 * pool.size):
+            self._submit_next()
+
+    def _submit_next(self) -> None:
+        with self._lock:
+            parcel = self._queued.popleft() if self._queued else None
+        if parcel is not None:
             self._submit(parcel)
 
     def _submit(self, parcel: Parcel) -> None:
         future = self._pool.submit(parcel, self._timeout)
         with self._lock:
             self._waiting[parcel.job.index] = future
-        future.add_done_callback(lambda done: self._finished.put((parcel, done)))
+        future.add_done_callback(lambda _: self._finished.put((parcel, future)))
 
     def __next__(self) -> Outcome:
         while self._waiting and (item := self._finished.get()) is not None:
@@ -124,23 +133,28 @@ class _LocalStream(Stream):
                 continue
             with self._lock:
                 self._waiting.pop(parcel.job.index, None)
+            self._submit_next()
             return outcome
         raise StopIteration
 
     def close(self) -> None:
         with self._lock:
+            self._queued.clear()
             waiting = list(self._waiting.values())
             self._waiting.clear()
         for future in waiting:
-            future.cancel()
+            future.cancel()  # type: ignore[no-untyped-call]
         self._finished.put(None)
 
-    def _outcome(self, parcel: Parcel, future: ProcessFuture) -> Outcome:
+    def _outcome(self, parcel: Parcel, future: ProcessFuture[bytes]) -> Outcome:
         try:
             outcome: Outcome = pickle.loads(future.result())
             return outcome
         except TimeoutError:
-            state, why = State.TIMEOUT, Failure("Timeout", f"it ran for more than {self._timeout:g} s, and was stopped")
+            state, why = (
+                State.TIMEOUT,
+                Failure("Timeout", f"it ran for more than {self._timeout:g} s, and was stopped"),
+            )
         except CancelledError:
             state, why = State.CANCELLED, Failure("Cancelled", "it was stopped before it finished")
         except ProcessExpired as error:
@@ -190,7 +204,7 @@ class _Pool:
         setup = _Setup(self._folder.name, size, max(1, cores() // size), visible_gpus(), gpus_each)
         self._pool = ProcessPool(max_workers=size, initializer=_initialise, initargs=(setup,), context=_Context())
 
-    def submit(self, parcel: Parcel, timeout: float | None) -> ProcessFuture:
+    def submit(self, parcel: Parcel, timeout: float | None) -> ProcessFuture[bytes]:
         shared = Path(self._folder.name, parcel.shared.digest)
         if not shared.exists():
             shared.write_bytes(parcel.shared.data)
@@ -201,11 +215,11 @@ class _Pool:
 
     def retire(self) -> None:
         """Let the jobs finish, then end the workers."""
-        self._pool.close()
+        self._pool.close()  # type: ignore[no-untyped-call]
         threading.Thread(target=self._finish, daemon=True).start()
 
     def close(self) -> None:
-        self._pool.stop()
+        self._pool.stop()  # type: ignore[no-untyped-call]
         self._finish()
 
     def _finish(self) -> None:
@@ -217,7 +231,13 @@ class _Setup:
     """What a worker process is told when it starts."""
 
     def __init__(self, folder: str, slots: int, threads: int, gpus: Sequence[str], gpus_each: int) -> None:
-        self.folder, self.slots, self.threads, self.gpus, self.gpus_each = folder, slots, threads, gpus, gpus_each
+        self.folder, self.slots, self.threads, self.gpus, self.gpus_each = (
+            folder,
+            slots,
+            threads,
+            gpus,
+            gpus_each,
+        )
 
 
 def _initialise(setup: _Setup) -> None:
@@ -273,13 +293,13 @@ class _Process(mp_context.SpawnProcess):
     """
 
     @staticmethod
-    def _Popen(process: BaseProcess) -> Any:  # noqa: N802 - multiprocessing's name
+    def _Popen(process: BaseProcess) -> Any:
         with _without_main():
-            return mp_context.SpawnProcess._Popen(process)  # type: ignore[attr-defined]
+            return mp_context.SpawnProcess._Popen(process)
 
 
 class _Context(mp_context.SpawnContext):
-    Process = _Process  # type: ignore[assignment]
+    Process = _Process
 
 
 _spawning = threading.Lock()
