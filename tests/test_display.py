@@ -52,7 +52,8 @@ def test_numbers_are_short(value, text):
 def test_on_a_terminal_there_is_a_bar_for_each_running_job(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "import time\nfrom mini import Job, LocalApparatus, batch, display, progress\nfrom mini.store import RunFolder\n"
+        "import time\nfrom mini import Job, LocalApparatus, batch, display, progress\n"
+        "from mini.store import RunFolder\n"
         "def work(x):\n"
         "    for step in range(1, 11):\n        progress(step, 10, loss=1 / step)\n        time.sleep(0.3)\n"
         "with LocalApparatus(workers=2) as a:\n"

@@ -1,4 +1,4 @@
-"""The launcher as Hydra sees it. Hydra imports this module at every start, so what it needs is imported when it runs."""
+"""The launcher as Hydra sees it. Hydra imports this module at every start: what it needs is imported when it runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -65,7 +65,7 @@ class Apparatus(abc.ABC):
     """The name of the apparatus in config."""
 
     options: ClassVar[Mapping[str, Callable[[Any], Any]]]
-    """What `w` takes, each with a function that checks a value and returns it, or raises ValueError saying what it must be."""
+    """What `w` takes, each with a check that returns the value or raises ValueError saying what it must be."""
 
     def __init__(self, name: str = "mini", **options: Any) -> None:
         self.name = name

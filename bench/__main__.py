@@ -1,0 +1,26 @@
+"""`./go bench [NAME …]`: run the benchmarks named, or all."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+NAMES = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
+
+
+def main() -> None:
+    """Run, print and write `outputs/bench/NAME.json`."""
+    chosen = sys.argv[1:] or NAMES
+    unknown = sorted(set(chosen) - set(NAMES))
+    if unknown:
+        sys.exit(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    for name in chosen:
+        print(f"== {name}", flush=True)
+        figures = importlib.import_module(f"bench.{name}").main()
+        target = Path("outputs", "bench", f"{name}.json")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
