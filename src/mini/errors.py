@@ -43,6 +43,26 @@ class RunFolderError(UsageError):
     """A run folder exists already, cannot be written, or is not there."""
 
 
+class CloudError(MiniError):
+    """Modal did not do what was asked."""
+
+
+class TokenError(CloudError):
+    """There is no token for Modal, or it was refused."""
+
+
+class ConnectionRefused(CloudError):
+    """Modal's server cannot be reached."""
+
+
+class ImageError(CloudError):
+    """An image could not be built."""
+
+
+class VolumeError(CloudError):
+    """A volume is not there, or does not do what was asked."""
+
+
 class RecordError(MiniError):
     """A file of a run folder is damaged; the message names it."""
 

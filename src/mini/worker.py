@@ -5,7 +5,6 @@ This is the one place that catches whatever a user's function raises.
 
 from __future__ import annotations
 
-import bdb
 import contextlib
 import os
 import socket
@@ -48,7 +47,8 @@ def execute(
     *,
     capture: Capture = capture.to_file,
     on_error: OnError | None = None,
-    interruptible: bool = False,
+    interrupts: tuple[type[BaseException], ...] = (),
+    passes: tuple[type[BaseException], ...] = (),
     where: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Run one job and say what became of it.
@@ -58,14 +58,15 @@ def execute(
         call: The job.
         capture: What is done with its output, if the job is recorded.
         on_error: Called with the exception while its frames are alive, before anything is recorded.
-        interruptible: Whether KeyboardInterrupt (and leaving the debugger) is the user's, and not the job's.
+        interrupts: Exceptions that are somebody's who stops the job, and not the job's own.
+        passes: Exceptions after which the job will run again elsewhere: raised as they are, recorded nowhere.
         where: What the apparatus knows of the place.
 
     Returns:
         The outcome, in state `DONE` or `FAILED`; any exception, SystemExit included, is a value of it.
 
     Raises:
-        Interrupted: With an outcome in state `CANCELLED`, if `interruptible`.
+        Interrupted: At one of `interrupts`, with an outcome in state `CANCELLED`.
     """
     folder = Path(call.folder) if call.folder else None
     here = context.Context(call.index, call.attempt, folder, call.record, dict(call.row))
@@ -103,7 +104,7 @@ def execute(
                 failure = describe(error)
                 if recorded:
                     print(failure.traceback, end="", flush=True)
-                if interruptible and isinstance(error, KeyboardInterrupt | bdb.BdbQuit):
+                if isinstance(error, interrupts):
                     raise Interrupted(outcome(State.CANCELLED, failure=failure)) from error
                 if on_error is not None:
                     on_error(error)

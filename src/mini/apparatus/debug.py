@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import pdb
 import pickle
 import threading
@@ -79,7 +80,7 @@ class _DebugStream(Stream):
                         pickle.loads(parcel.data),
                         capture=capture.tee,
                         on_error=self._on_error,
-                        interruptible=True,
+                        interrupts=(KeyboardInterrupt, bdb.BdbQuit),
                     )
                 except worker.Interrupted as interrupted:
                     self.close()

@@ -1,0 +1,186 @@
+"""Volumes: folders with a committed state that readers see, and a view for each container."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path, PurePosixPath
+
+from google.protobuf.empty_pb2 import Empty
+from grpclib import GRPCError, Status
+from modal_proto import api_pb2
+
+from mini.loopback.state import State
+
+BLOCK = 8 * 1024 * 1024  # bytes; Modal's own, `_utils/blob_utils.py`
+
+
+class View:
+    """A container's own copy of a volume: what it writes is its own until it commits.
+
+    Args:
+        committed: The volume's committed files.
+        path: Where the container sees them.
+        read_only: Whether nothing is ever committed.
+    """
+
+    def __init__(self, committed: Path, path: Path, *, read_only: bool = False) -> None:
+        self.committed, self.path, self.read_only = committed, path, read_only
+        path.mkdir(parents=True, exist_ok=True)
+        self._seen: dict[str, tuple[int, int]] = {}
+        self.reload()
+
+    def commit(self) -> None:
+        """Make what changed here visible to readers elsewhere."""
+        if self.read_only:
+            return
+        now = _stamps(self.path)
+        for name, stamp in now.items():
+            if self._seen.get(name) != stamp:
+                _copy(self.path / name, self.committed / name)
+        for name in self._seen.keys() - now.keys():
+            (self.committed / name).unlink(missing_ok=True)
+        self._seen = now
+
+    def reload(self) -> None:
+        """See what others have committed."""
+        there, here = _stamps(self.committed), _stamps(self.path)
+        for name, stamp in there.items():
+            if here.get(name) != stamp:
+                _copy(self.committed / name, self.path / name)
+        for name in (here.keys() & self._seen.keys()) - there.keys():
+            (self.path / name).unlink(missing_ok=True)
+        self._seen = _stamps(self.path)
+
+
+class Volumes:
+    """Handlers by the name of their call.
+
+    Args:
+        state: The control plane's.
+        blob_url: Where blocks are served.
+    """
+
+    def __init__(self, state: State, blob_url: str) -> None:
+        self.state, self.blob_url = state, blob_url
+
+    def path(self, volume_id: str) -> Path:
+        """The committed files of a volume."""
+        path = self.state.folder / "volumes" / volume_id
+        if not path.is_dir():
+            raise GRPCError(Status.NOT_FOUND, f"Volume '{volume_id}' not found")
+        return path
+
+    def _file(self, volume_id: str, path: str) -> Path:
+        parts = [part for part in PurePosixPath(path).parts if part not in ("/", ".")]
+        if ".." in parts:
+            raise GRPCError(Status.INVALID_ARGUMENT, f"{path!r} leaves the volume")
+        return self.path(volume_id).joinpath(*parts)
+
+    async def VolumeGetOrCreate(self, request: api_pb2.VolumeGetOrCreateRequest) -> api_pb2.VolumeGetOrCreateResponse:
+        name = request.deployment_name
+        volume_id = self.state.named.get(("volume", name)) if name else None
+        if volume_id is None:
+            if name and request.object_creation_type == api_pb2.OBJECT_CREATION_TYPE_UNSPECIFIED:
+                raise GRPCError(Status.NOT_FOUND, f"Volume '{name}' not found in environment 'main'")
+            volume_id = self.state.new_id("vo")
+            (self.state.folder / "volumes" / volume_id).mkdir(parents=True)
+            if name:
+                self.state.named["volume", name] = volume_id
+        version = api_pb2.VOLUME_FS_VERSION_V2
+        return api_pb2.VolumeGetOrCreateResponse(
+            volume_id=volume_id, version=version, metadata=api_pb2.VolumeMetadata(version=version, name=name)
+        )
+
+    async def VolumeHeartbeat(self, _: api_pb2.VolumeHeartbeatRequest) -> Empty:
+        return Empty()
+
+    async def VolumeListFiles2(
+        self, request: api_pb2.VolumeListFiles2Request
+    ) -> AsyncIterator[api_pb2.VolumeListFiles2Response]:
+        top, root = self._file(request.volume_id, request.path), self.path(request.volume_id)
+        if not top.exists():
+            raise GRPCError(Status.NOT_FOUND, f"No such file or directory: {request.path}")
+        found = [top] if top.is_file() else sorted(top.rglob("*") if request.recursive else top.iterdir())
+        entries = [
+            api_pb2.FileEntry(
+                path=path.relative_to(root).as_posix(),
+                type=api_pb2.FileEntry.DIRECTORY if path.is_dir() else api_pb2.FileEntry.FILE,
+                mtime=int(path.stat().st_mtime),
+                size=path.stat().st_size,
+            )
+            for path in found
+        ]
+        for start in range(0, len(entries), 1000):
+            yield api_pb2.VolumeListFiles2Response(entries=entries[start : start + 1000])
+
+    async def VolumeGetFile2(self, request: api_pb2.VolumeGetFile2Request) -> api_pb2.VolumeGetFile2Response:
+        file = self._file(request.volume_id, request.path)
+        if not file.is_file():
+            raise GRPCError(Status.NOT_FOUND, f"No such file: {request.path}")
+        size = file.stat().st_size
+        length = min(request.len or size, size - request.start)
+        relative = file.relative_to(self.state.folder).as_posix()
+        urls = [
+            f"{self.blob_url}/ranges/{start}/{min(start + BLOCK, request.start + length)}/{relative}"
+            for start in range(request.start, request.start + length, BLOCK)
+        ]
+        return api_pb2.VolumeGetFile2Response(get_urls=urls, size=size, start=request.start, len=length)
+
+    async def VolumePutFiles2(self, request: api_pb2.VolumePutFiles2Request) -> api_pb2.VolumePutFiles2Response:
+        targets = [self._file(request.volume_id, file.path) for file in request.files]
+        if request.disallow_overwrite_existing_files:
+            for file, target in zip(request.files, targets, strict=True):
+                if target.exists():
+                    raise GRPCError(Status.ALREADY_EXISTS, f"{file.path}: already exists")
+        missing = [
+            api_pb2.VolumePutFiles2Response.MissingBlock(
+                file_index=i, block_index=j, put_url=f"{self.blob_url}/blocks/{block.contents_sha256.hex()}"
+            )
+            for i, file in enumerate(request.files)
+            for j, block in enumerate(file.blocks)
+            if not self.state.file("blocks", block.contents_sha256.hex()).exists()
+        ]
+        if not missing:
+            for file, target in zip(request.files, targets, strict=True):
+                blocks = [self.state.file("blocks", block.contents_sha256.hex()) for block in file.blocks]
+                target.parent.mkdir(parents=True, exist_ok=True)
+                # A block is padded with zeros to its hash's length; the size is the file's.
+                target.write_bytes(b"".join(block.read_bytes() for block in blocks)[: file.size])
+        return api_pb2.VolumePutFiles2Response(missing_blocks=missing)
+
+    async def VolumeRemoveFile2(self, request: api_pb2.VolumeRemoveFile2Request) -> Empty:
+        target = self._file(request.volume_id, request.path)
+        if target.is_dir() and request.recursive:
+            shutil.rmtree(target)
+        elif target.is_file():
+            target.unlink()
+        else:
+            raise GRPCError(Status.NOT_FOUND, f"No such file: {request.path}")
+        return Empty()
+
+
+def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    stamps = {}
+    for top, _, names in os.walk(folder):
+        for name in names:
+            path = Path(top, name)
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # removed in the meantime
+                continue
+            stamps[path.relative_to(folder).as_posix()] = (status.st_mtime_ns, status.st_size)
+    return stamps
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unique = hashlib.blake2b(str(source).encode(), digest_size=8).hexdigest()
+    temporary = target.with_name(f".{target.name}.{unique}.tmp")
+    try:
+        shutil.copy2(source, temporary)
+    except FileNotFoundError:  # removed in the meantime
+        return
+    temporary.replace(target)

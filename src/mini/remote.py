@@ -1,0 +1,107 @@
+"""The generic function of a Modal container: it runs one job and says what became of it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mini import worker
+from mini.job import Outcome
+from mini.wire import Call
+
+ROOT = "/root"
+"""Where a container starts, and where Modal's client puts local files."""
+
+OUTPUTS = "outputs"
+"""The folder under `ROOT` where the volume is mounted, as run folders are under `outputs/` on a local disk."""
+
+# What the function's environment tells it.
+SHARED, VOLUME, RETRIES = "MINI_SHARED", "MINI_VOLUME", "MINI_RETRIES"
+
+
+class AttemptFailed(Exception):
+    """A job failed and shall be tried again; its record is written. Modal's retries see it."""
+
+
+def execute(message: bytes) -> bytes:
+    """Run one job.
+
+    Args:
+        message: A pickled pair: where the function is (its digest, and itself where it is short), and a pickled `Call`.
+
+    Returns:
+        A pickled `Outcome`.
+
+    Raises:
+        AttemptFailed: There are attempts left.
+    """
+    import modal
+    from modal.exception import InputCancellation
+
+    # The control plane on loopback says where its containers' root is; on Modal it is /root.
+    os.chdir(os.environ.get("MINI_ROOT", ROOT))
+    (digest, inline), data = pickle.loads(message)
+    call: Call = pickle.loads(data)
+    retries = int(os.environ.get(RETRIES, "0"))
+    if retries:
+        call = replace(call, attempt=_attempt(f"{digest}/{call.folder}/{call.index}"))
+    try:
+        outcome = worker.execute(
+            inline if inline is not None else _shared(digest),
+            call,
+            interrupts=(InputCancellation,),
+            passes=(KeyboardInterrupt,),  # a preemption: the input will be given to another container
+            where={
+                "apparatus": "modal",
+                "call": modal.current_function_call_id(),
+                "task": os.environ.get("MODAL_TASK_ID"),
+            },
+        )
+    except worker.Interrupted as interrupted:
+        commit(interrupted.outcome)
+        raise InputCancellation from interrupted
+    commit(outcome)
+    if not outcome.ok and outcome.attempt <= retries:
+        raise AttemptFailed(f"attempt {outcome.attempt}: {outcome.failure}")
+    return pickle.dumps(outcome, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def commit(outcome: Outcome) -> None:
+    """Make what a job wrote visible to others, if it wrote anything."""
+    name = os.environ.get(VOLUME)
+    if name and Path(OUTPUTS).is_dir() and any(Path(OUTPUTS).iterdir()):
+        volume(name).commit()
+
+
+@cache
+def volume(name: str) -> Any:
+    """The volume, looked up once in a container."""
+    import modal
+
+    return modal.Volume.from_name(name)
+
+
+@cache
+def _shared(digest: str) -> bytes:
+    """The function and hooks of a batch, fetched once in a container."""
+    data: bytes = _dict()[digest]
+    return data
+
+
+def _attempt(key: str) -> int:
+    """Which try this is: counted where a container that dies cannot take it along."""
+    attempts = _dict()
+    attempt: int = attempts.get(key, 0) + 1
+    attempts.put(key, attempt)
+    return attempt
+
+
+@cache
+def _dict() -> Any:
+    import modal
+
+    return modal.Dict.from_name(os.environ[SHARED])
