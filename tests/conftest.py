@@ -1,21 +1,31 @@
 """What every test stands on: a folder of its own as the working directory, and real apparatus."""
 
-import pytest
+import os
+from pathlib import Path
 
-from mini import DebugApparatus, LocalApparatus
+os.environ["MODAL_CONFIG_PATH"] = os.devnull  # before Modal's client reads it, at its import
 
-KINDS = {"debug": DebugApparatus, "local": LocalApparatus}
+import pytest  # noqa: E402
+
+from mini import DebugApparatus, LocalApparatus, RehearsalApparatus
+
+KINDS = {"debug": DebugApparatus, "local": LocalApparatus, "rehearsal": RehearsalApparatus}
+PROJECT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
+    """And nobody's token: Modal's own file is an empty one."""
     monkeypatch.chdir(tmp_path)
+    for name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "MODAL_SERVER_URL", "MODAL_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(params=sorted(KINDS))
 def apparatus(request, tmp_path):
     """Each apparatus in turn."""
-    with KINDS[request.param]("test", volume=tmp_path / "volume") as made:
+    where = {"project": PROJECT} if request.param == "rehearsal" else {"volume": tmp_path / "volume"}
+    with KINDS[request.param]("test", **where) as made:
         yield made
 
 

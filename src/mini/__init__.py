@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from mini.apparatus.base import Apparatus
     from mini.apparatus.debug import DebugApparatus
     from mini.apparatus.local import LocalApparatus
+    from mini.apparatus.modal import ModalApparatus
+    from mini.apparatus.rehearsal import RehearsalApparatus
     from mini.context import job_dir, progress
     from mini.errors import JobError, MiniError
     from mini.job import Job, Outcome, State
@@ -19,7 +21,9 @@ __all__ = [
     "JobError",
     "LocalApparatus",
     "MiniError",
+    "ModalApparatus",
     "Outcome",
+    "RehearsalApparatus",
     "State",
     "job_dir",
     "progress",
@@ -33,7 +37,9 @@ _HOMES = {
     "JobError": "mini.errors",
     "LocalApparatus": "mini.apparatus.local",
     "MiniError": "mini.errors",
+    "ModalApparatus": "mini.apparatus.modal",
     "Outcome": "mini.job",
+    "RehearsalApparatus": "mini.apparatus.rehearsal",
     "State": "mini.job",
     "job_dir": "mini.context",
     "progress": "mini.context",

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from mini import worker
-from mini.job import Outcome
 from mini.wire import Call
 
 ROOT = "/root"
@@ -62,19 +61,18 @@ def execute(message: bytes) -> bytes:
             },
         )
     except worker.Interrupted as interrupted:
-        commit(interrupted.outcome)
+        _commit(call)
         raise InputCancellation from interrupted
-    commit(outcome)
+    _commit(call)
     if not outcome.ok and outcome.attempt <= retries:
         raise AttemptFailed(f"attempt {outcome.attempt}: {outcome.failure}")
     return pickle.dumps(outcome, protocol=pickle.HIGHEST_PROTOCOL)
 
 
-def commit(outcome: Outcome) -> None:
+def _commit(call: Call) -> None:
     """Make what a job wrote visible to others, if it wrote anything."""
-    name = os.environ.get(VOLUME)
-    if name and Path(OUTPUTS).is_dir() and any(Path(OUTPUTS).iterdir()):
-        volume(name).commit()
+    if VOLUME in os.environ and call.folder is not None and Path(call.folder).is_dir():
+        volume(os.environ[VOLUME]).commit()
 
 
 @cache

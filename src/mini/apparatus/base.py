@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Protocol, Self
 from mini import store, wire
 from mini.errors import OptionError, RecordError, UsageError, did_you_mean
 from mini.job import Job, Outcome
+from mini.store import RunFolder
 from mini.wire import Parcel
 
 Hook = Callable[[], Any]
@@ -206,6 +207,14 @@ class Apparatus(abc.ABC):
         """
         self._require_open()
         return self._start(parcels)
+
+    def collect(self, folder: RunFolder, jobs: Sequence[Job]) -> None:  # noqa: B027 - here the files are at home
+        """Bring the files of a run home, when its jobs are over.
+
+        Args:
+            folder: The run.
+            jobs: Those that ran on this apparatus.
+        """
 
     # What a backend implements.
 

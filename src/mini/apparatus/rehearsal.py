@@ -1,0 +1,63 @@
+"""Modal's client, its protocol and its container runtime, all on this machine."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from mini.apparatus.modal import ModalApparatus
+
+
+class RehearsalApparatus(ModalApparatus):
+    """As `ModalApparatus`, against a control plane on loopback that it starts itself. Needs no token and no network.
+
+    It runs what Modal's client would send, in containers that are processes with only what was shipped. It imitates
+    neither GPUs nor image building nor Modal's limits: a container has the Python packages of this environment.
+
+    Args:
+        name: As for `ModalApparatus`.
+        options: As for `ModalApparatus`.
+    """
+
+    kind = "rehearsal"
+
+    def __init__(self, name: str = "mini", *, project: Path | None = None, **options: Any) -> None:
+        super().__init__(name, project=project, **options)
+        self._stage = _Stage()
+
+    def credentials(self) -> tuple[str, tuple[str, str]]:
+        """The control plane's, which is started now."""
+        return self._stage.open()
+
+    @property
+    def loopback(self) -> Any:
+        """The control plane, once it is there."""
+        self._session.client()
+        return self._stage.loopback
+
+    def _close(self) -> None:
+        super()._close()
+        self._stage.close()
+
+
+class _Stage:
+    """The control plane of an apparatus and its views."""
+
+    def __init__(self) -> None:
+        self.loopback: Any = None
+        self._lock = threading.Lock()
+
+    def open(self) -> tuple[str, tuple[str, str]]:
+        from mini.loopback.plane import TOKEN, Loopback
+
+        with self._lock:
+            if self.loopback is None:
+                self.loopback = Loopback().__enter__()
+            return self.loopback.url, TOKEN
+
+    def close(self) -> None:
+        with self._lock:
+            if self.loopback is not None:
+                self.loopback.__exit__(None, None, None)
+                self.loopback = None
