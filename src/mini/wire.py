@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import pickle
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,21 @@ def dumps(value: Any, what: str) -> bytes:
 def loads(data: bytes) -> Any:
     """The value that `dumps` was given."""
     return pickle.loads(data)
+
+
+@contextlib.contextmanager
+def by_value(modules: Iterable[types.ModuleType]) -> Iterator[None]:
+    """Let what these modules define travel by value, as what `__main__` defines always does."""
+    known = cloudpickle.list_registry_pickle_by_value()
+    added = [module for module in modules if module.__name__ not in known]
+    for module in added:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in added:
+            with contextlib.suppress(ValueError):  # another thread was here too
+                cloudpickle.unregister_pickle_by_value(module)
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,17 @@ import os
 import pickle
 import queue
 import re
+import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import Any, ClassVar
 
-from mini import preflight, remote
+from mini import preflight, remote, wire
 from mini._tls import ensure_grpc_trusts_system_ca
 from mini.apparatus.base import Apparatus, Stream
 from mini.errors import OptionError, TokenError, UsageError, did_you_mean
@@ -34,6 +37,7 @@ _NOT_OPTIONS = ("self", "serialized", "name", "is_generator", "include_source", 
 _TIMEOUT = 3600  # seconds; Modal's own default of 300 ends most trainings
 _INLINE = 512  # bytes; a function this short travels with each input, which costs less than a place of its own
 _HELLO = 3.0  # seconds
+_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 class ModalApparatus(Apparatus):
@@ -112,7 +116,9 @@ class ModalApparatus(Apparatus):
         Raises:
             UsageError: A job's folder is not under `outputs/`.
         """
-        return super().encode([replace(job, folder=str(_on_volume(Path(job.folder)))) if job.folder else job for job in jobs])
+        moved = [replace(job, folder=str(_on_volume(Path(job.folder)))) if job.folder else job for job in jobs]
+        with wire.by_value(_not_shipped(self._project)):
+            return super().encode(moved)
 
     @property
     def _timeout(self) -> float:
@@ -155,14 +161,13 @@ class _ModalStream(Stream):
         self._unplaced: list[BaseException] = []
         self._call: str | None = None
         self._closed = False
-        threading.Thread(target=self._read, args=(results,), name="mini-modal-map", daemon=True).start()
+        self._thread = threading.Thread(target=self._read, args=(results,), name="mini-modal-map", daemon=True)
+        self._thread.start()
 
     def _read(self, results: Iterator[Any]) -> None:
         try:
             for result in results:
                 self._queue.put(pickle.loads(result) if isinstance(result, bytes) else result)
-                if self._closed:
-                    break
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             self._queue.put(_Broken(error))
         self._queue.put(None)
@@ -209,6 +214,8 @@ class _ModalStream(Stream):
         self._queue.put(None)
         if unfinished:
             self._apparatus._give_up(self._call, self._options)
+        # Modal's client tells the server that it has all it wants, after its last result.
+        self._thread.join(_HELLO)
 
 
 class _Broken(BaseException):
@@ -324,7 +331,10 @@ class _Session:
                 with contextlib.suppress(Exception):  # the server may be gone; there is nothing left to stop then
                     stack.close()
             self._apps.clear()
-            self._client = None
+            if self._client is not None:
+                with contextlib.suppress(Exception):
+                    self._client.__exit__(None, None, None)
+                self._client = None
 
 
 @contextlib.contextmanager
@@ -407,6 +417,20 @@ def _on_volume(folder: Path) -> PurePosixPath:
             f"{remote.OUTPUTS}/"
         )
     return PurePosixPath(*relative.parts)
+
+
+def _not_shipped(project: Path) -> list[ModuleType]:
+    """The modules a container will not have: neither installed, nor under the project's `src/`."""
+    there = tuple(
+        {os.path.realpath(path) + os.sep for path in (sys.prefix, sys.base_prefix, project / "src", *_INSTALLED)}
+    )
+    modules = [module for module in list(sys.modules.values()) if isinstance(getattr(module, "__file__", None), str)]
+    return [
+        module
+        for module in modules
+        if module.__name__ not in ("__main__", "__mp_main__")
+        and not os.path.realpath(str(module.__file__)).startswith(there)
+    ]
 
 
 def _project() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
 import threading
@@ -63,6 +64,8 @@ class ControlPlane:
         """End every container and stop to serve."""
         await self.calls.close()
         self._server.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._server.wait_closed(), 5)
         await self._runner.cleanup()
         shutil.rmtree(self._folder, ignore_errors=True)
 
