@@ -5,11 +5,11 @@ from pathlib import Path
 
 os.environ["MODAL_CONFIG_PATH"] = os.devnull  # before Modal's client reads it, at its import
 
-import pytest  # noqa: E402
+import pytest
 
 from mini import DebugApparatus, LocalApparatus, RehearsalApparatus
 
-KINDS = {"debug": DebugApparatus, "local": LocalApparatus, "rehearsal": RehearsalApparatus}
+KINDS = {"debug": DebugApparatus, "local": LocalApparatus}
 PROJECT = Path(__file__).parents[1]
 
 
@@ -24,12 +24,17 @@ def _own_folder(tmp_path, monkeypatch):
 @pytest.fixture(params=sorted(KINDS))
 def apparatus(request, tmp_path):
     """Each apparatus in turn."""
-    where = {"project": PROJECT} if request.param == "rehearsal" else {"volume": tmp_path / "volume"}
-    with KINDS[request.param]("test", **where) as made:
+    with KINDS[request.param]("test", volume=tmp_path / "volume") as made:
         yield made
 
 
 @pytest.fixture
 def local(tmp_path):
     with LocalApparatus("test", volume=tmp_path / "volume", workers=2) as made:
+        yield made
+
+
+@pytest.fixture
+def rehearsal():
+    with RehearsalApparatus("test", project=PROJECT) as made:
         yield made

@@ -52,7 +52,7 @@ def ensure_grpc_trusts_system_ca() -> Path | None:
 
     where._original = original  # type: ignore[attr-defined]
     certifi.where = where
-    certifi.core.where = where
+    certifi.core.where = where  # type: ignore[attr-defined]
     return bundle
 
 

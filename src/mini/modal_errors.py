@@ -8,7 +8,10 @@ from mini.job import Failure, State
 # What an exception of the client means when it is raised by a call of ours. A test holds this list to Modal's own.
 CALLS: dict[str, tuple[type[MiniError], str]] = {
     "AlreadyExistsError": (CloudError, "that exists already"),
-    "AuthError": (TokenError, "Modal refused the token; run `./go auth`, or correct MODAL_TOKEN_ID and MODAL_TOKEN_SECRET"),
+    "AuthError": (
+        TokenError,
+        "Modal refused the token; run `./go auth`, or correct MODAL_TOKEN_ID and MODAL_TOKEN_SECRET",
+    ),
     "ClientClosed": (CloudError, "the connection was closed; make a new apparatus"),
     "ConflictError": (UsageError, "Modal does not take this combination"),
     "ConnectionError": (ConnectionRefused, "the connection to Modal was lost"),
@@ -76,7 +79,9 @@ def lost(error: BaseException, timeout: float | None) -> tuple[State, Failure]:
     if "cancelled" in text.lower() or name in ("InputCancellation", "CancelledError"):
         return State.CANCELLED, Failure("Cancelled", "it was stopped before it finished")
     if "out of memory" in text.lower() or "oom" in text.lower():
-        return State.LOST, Failure("OutOfMemory", f"its container ran out of memory; ask for more with memory= ({text})")
+        return State.LOST, Failure(
+            "OutOfMemory", f"its container ran out of memory; ask for more with memory= ({text})"
+        )
     if isinstance(error, ImportError):
         missing = getattr(error, "name", None) or text
         return State.FAILED, Failure(

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from mini import preflight, remote, wire
 from mini._tls import ensure_grpc_trusts_system_ca
 from mini.apparatus.base import Apparatus, Stream
-from mini.errors import OptionError, TokenError, UsageError, did_you_mean
+from mini.errors import OptionError, UsageError, did_you_mean
 from mini.image import make_image
 from mini.job import Job, Outcome
 from mini.modal_errors import lost, translate
@@ -195,8 +195,8 @@ class _ModalStream(Stream):
     def _place(self) -> Outcome:
         """Give an error that came instead of an outcome to the next job that has none.
 
-        Results come in no order, and an error does not say whose it is. When the errors are of one kind, which is nearly
-        always, that does not matter.
+        Results come in no order, and an error does not say whose it is. When the errors are of one kind, which is
+        nearly always, that does not matter.
         """
         error = self._unplaced.pop(0)
         index = min(self._waiting)
@@ -366,7 +366,7 @@ def _connect(url: str, token: tuple[str, str]) -> Any:
     from modal_proto import api_pb2
 
     client = modal.client.Client(url, api_pb2.CLIENT_TYPE_CLIENT, token)
-    client.__enter__()
+    client.__enter__()  # type: ignore[no-untyped-call]
     answers: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 
     def greet() -> None:
@@ -383,12 +383,12 @@ def _connect(url: str, token: tuple[str, str]) -> Any:
         from mini.errors import ConnectionRefused
 
         raise ConnectionRefused(
-            f"{url} accepts connections but did not answer within {_HELLO:.0f} s; is it Modal, and does the network let "
-            "HTTP/2 through?"
+            f"{url} accepts connections but did not answer within {_HELLO:.0f} s; is it Modal, and does the network "
+            "let HTTP/2 through?"
         ) from None
     if error is not None:
         translated = translate(error, "reach Modal")
-        raise (translated if isinstance(translated, TokenError) else translated) from error
+        raise translated from error
     return client
 
 
@@ -422,7 +422,7 @@ def _on_volume(folder: Path) -> PurePosixPath:
 def _not_shipped(project: Path) -> list[ModuleType]:
     """The modules a container will not have: neither installed, nor under the project's `src/`."""
     there = tuple(
-        {os.path.realpath(path) + os.sep for path in (sys.prefix, sys.base_prefix, project / "src", *_INSTALLED)}
+        {os.path.realpath(str(path)) + os.sep for path in (sys.prefix, sys.base_prefix, project / "src", *_INSTALLED)}
     )
     modules = [module for module in list(sys.modules.values()) if isinstance(getattr(module, "__file__", None), str)]
     return [

@@ -36,9 +36,7 @@ class Calls:
         cores: How many containers run at once where a function sets no limit.
     """
 
-    def __init__(
-        self, state: State, volumes: Volumes, serve: Callable[[Container], Server], cores: int
-    ) -> None:
+    def __init__(self, state: State, volumes: Volumes, serve: Callable[[Container], Server], cores: int) -> None:
         self.state, self.volumes, self.serve, self.cores = state, volumes, serve, cores
         self.containers: dict[str, Container] = {}
         self._given = 0

@@ -57,7 +57,7 @@ class ControlPlane:
         self._server = Server([_Service(self.state, self.objects, self.volumes, self.calls)])
         await self._server.start("127.0.0.1", self._port)
         assert self._server._server is not None
-        port = self._server._server.sockets[0].getsockname()[1]
+        port = self._server._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
         self.url = f"http://127.0.0.1:{port}"
 
     async def stop(self) -> None:
@@ -146,7 +146,7 @@ class _Service:
         if faults.drop_first:
             faults.drop_first -= 1
             raise GRPCError(Status.UNAVAILABLE, "the connection was dropped")
-        metadata = stream.metadata or {}
+        metadata: Any = stream.metadata or {}
         if faults.refuse_token or not metadata.get("x-modal-token-id"):
             raise GRPCError(Status.UNAUTHENTICATED, "Token ID is invalid")
 
