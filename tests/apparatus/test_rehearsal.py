@@ -90,3 +90,23 @@ def test_closed_is_closed(rehearsal):
     rehearsal.close()
     with pytest.raises(UsageError, match="closed; make a new one"):
         rehearsal.run(abs, 1)
+
+
+def test_a_failed_job_is_tried_again_by_modals_retries(rehearsal, tmp_path):
+    tries = tmp_path / "tries"
+
+    def second_time():
+        with tries.open("a") as file:
+            file.write("x")
+        if tries.read_text() == "x":
+            raise ConnectionError
+        return "there"
+
+    assert rehearsal.w(retries=1).run(second_time) == "there"
+    assert tries.read_text() == "xx"
+
+
+def test_the_last_attempts_failure_is_the_jobs(rehearsal):
+    with pytest.raises(LookupError, match="no 1") as caught:
+        rehearsal.w(retries=1).run(fail_on, 1, 1)
+    assert caught.value.__cause__.outcome.attempt == 2

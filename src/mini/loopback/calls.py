@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -184,7 +186,7 @@ class Calls:
             function_call_id=call.id,
             function_call_jwt=call.id,
             retry_policy=function.definition.retry_policy,
-            sync_client_retries_enabled=False,  # retries are made here, for every kind of call
+            sync_client_retries_enabled=True,  # of a call that is waited for, the client makes the retries
             max_inputs_outstanding=1000,
             pipelined_inputs=self._put(call, request.pipelined_inputs),
         )
@@ -193,6 +195,16 @@ class Calls:
         return api_pb2.FunctionPutInputsResponse(
             inputs=self._put(self.state.calls[request.function_call_id], request.inputs)
         )
+
+    async def FunctionRetryInputs(
+        self, request: api_pb2.FunctionRetryInputsRequest
+    ) -> api_pb2.FunctionRetryInputsResponse:
+        call = self._call(request.function_call_jwt)
+        for again in request.inputs:
+            item = call.inputs[_input_id(again.input_jwt)]
+            item.retry_count, item.output = again.retry_count or item.retry_count + 1, None
+            self._enqueue(item)
+        return api_pb2.FunctionRetryInputsResponse(input_jwts=[again.input_jwt for again in request.inputs])
 
     async def FunctionFinishInputs(self, _: api_pb2.FunctionFinishInputsRequest) -> Empty:
         return Empty()
@@ -230,7 +242,7 @@ class Calls:
         deadline = time.monotonic() + request.timeout
         while True:
             if by_index:
-                chosen = [i for i in call.outputs if request.start_idx <= i.idx <= request.end_idx]
+                chosen = [o for o in call.outputs if request.start_idx <= o.idx <= request.end_idx]
             else:
                 chosen = call.outputs[seen : seen + (request.max_values or 200)]
             left = deadline - time.monotonic()
@@ -239,7 +251,7 @@ class Calls:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(call.changed.wait(), left)
         return api_pb2.FunctionGetOutputsResponse(
-            outputs=[item.output for item in chosen if item.output is not None],
+            outputs=chosen,
             last_entry_id=f"{seen + len(chosen)}-0",
             num_unfinished_inputs=sum(item.output is None for item in call.inputs.values()),
         )
@@ -254,7 +266,7 @@ class Calls:
         for item in items:
             new = Input(self.state.new_id("in"), item.idx, call, item.input)
             call.inputs[new.id] = self.state.inputs[new.id] = new
-            answers.append(api_pb2.FunctionPutInputsResponseItem(idx=item.idx, input_id=new.id, input_jwt=new.id))
+            answers.append(api_pb2.FunctionPutInputsResponseItem(idx=item.idx, input_id=new.id, input_jwt=_jwt(new)))
             self._enqueue(new)
         return answers
 
@@ -398,7 +410,7 @@ class Calls:
             retry_count=item.retry_count,
             **{"data_format": api_pb2.DATA_FORMAT_PICKLE, **fields},
         )
-        item.call.outputs.append(item)
+        item.call.outputs.append(item.output)
         item.call.notify()
 
     def _spawn(self, work: Any) -> None:
@@ -501,7 +513,10 @@ class ContainerCalls:
     def _fail_or_retry(self, item: Input, result: api_pb2.GenericResult, **fields: Any) -> None:
         assert self.container.function.definition is not None
         policy = self.container.function.definition.retry_policy
-        again = result.status in (_RESULT.GENERIC_STATUS_FAILURE, _RESULT.GENERIC_STATUS_TIMEOUT)
+        again = (
+            result.status in (_RESULT.GENERIC_STATUS_FAILURE, _RESULT.GENERIC_STATUS_TIMEOUT)
+            and item.call.invocation == api_pb2.FUNCTION_CALL_INVOCATION_TYPE_ASYNC
+        )
         if again and item.retry_count < policy.retries and not item.call.cancelled:
             item.retry_count += 1
             delay = min(
@@ -530,6 +545,18 @@ class ContainerCalls:
     async def VolumeReload(self, request: api_pb2.VolumeReloadRequest) -> Empty:
         self.container.views[request.volume_id].reload()
         return Empty()
+
+
+def _jwt(item: Input) -> str:
+    """An unsigned token of an input; Modal's client reads the index out of it."""
+    parts = [{"alg": "none"}, {"idx": item.idx, "input_id": item.id}]
+    return ".".join([*(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts), ""])
+
+
+def _input_id(jwt: str) -> str:
+    payload = jwt.split(".")[1]
+    input_id: str = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["input_id"]
+    return input_id
 
 
 def _data(definition: api_pb2.Function) -> api_pb2.FunctionData:

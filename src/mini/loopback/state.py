@@ -59,7 +59,7 @@ class Call:
     kind: int
     invocation: int
     inputs: dict[str, Input] = field(default_factory=dict)
-    outputs: list[Input] = field(default_factory=list)  # in the order they finished
+    outputs: list[api_pb2.FunctionGetOutputsItem] = field(default_factory=list)  # of every attempt, as they came
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: bool = False
 
