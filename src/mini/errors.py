@@ -5,6 +5,11 @@ MiniError
 │   ├── OptionError            an option that is unknown or has an impossible value
 │   ├── UnpicklableError       a function or an argument that cannot travel to where it would run
 │   └── RunFolderError         a run folder that exists already, cannot be written, or is not there
+├── CloudError                 Modal did not do what was asked
+│   ├── TokenError             there is no token, or it was refused
+│   ├── ConnectionRefused      the server cannot be reached; says whether it is DNS, proxy, TLS or refusal
+│   ├── ImageError             an image could not be built
+│   └── VolumeError            a volume is not there, or does not do what was asked
 ├── RecordError                a file of a run folder that is damaged
 └── JobError                   a job that came back without a value; `outcome` has all that is known
     ├── JobFailed              its function raised, and the exception itself could not be rebuilt here
