@@ -9,8 +9,12 @@ import pytest
 
 from mini import DebugApparatus, LocalApparatus, RehearsalApparatus
 
-KINDS = {"debug": DebugApparatus, "local": LocalApparatus}
 PROJECT = Path(__file__).parents[1]
+KINDS = {
+    "debug": lambda: DebugApparatus("test", volume=Path("volume")),
+    "local": lambda: LocalApparatus("test", volume=Path("volume")),
+    "rehearsal": lambda: RehearsalApparatus("test", project=PROJECT),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -22,9 +26,9 @@ def _own_folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture(params=sorted(KINDS))
-def apparatus(request, tmp_path):
+def apparatus(request):
     """Each apparatus in turn."""
-    with KINDS[request.param]("test", volume=tmp_path / "volume") as made:
+    with KINDS[request.param]() as made:
         yield made
 
 

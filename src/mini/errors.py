@@ -10,6 +10,7 @@ MiniError
 │   ├── ConnectionRefused      the server cannot be reached; says whether it is DNS, proxy, TLS or refusal
 │   ├── ImageError             an image could not be built
 │   └── VolumeError            a volume is not there, or does not do what was asked
+├── ResultTooLarge             a job returned more than may travel
 ├── RecordError                a file of a run folder that is damaged
 └── JobError                   a job that came back without a value; `outcome` has all that is known
     ├── JobFailed              its function raised, and the exception itself could not be rebuilt here
@@ -66,6 +67,10 @@ class ImageError(CloudError):
 
 class VolumeError(CloudError):
     """A volume is not there, or does not do what was asked."""
+
+
+class ResultTooLarge(MiniError):
+    """A job returned a value larger than may travel; it belongs in the job's folder."""
 
 
 class RecordError(MiniError):

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mini.errors import UsageError, VolumeError
+from mini.modal_client import off_loop
 from mini.modal_errors import translate
 
 _AT_ONCE = 16  # files downloaded at a time
@@ -49,6 +50,7 @@ class ModalVolume:
             )
         return self._handle
 
+    @off_loop
     def listdir(self, path: str = "", *, recursive: bool = False) -> list[str]:
         """The entries of a folder, as paths relative to the volume, sorted.
 
@@ -57,6 +59,7 @@ class ModalVolume:
         """
         return sorted(entry.path for entry in self._entries(path, recursive=recursive))
 
+    @off_loop
     def read(self, path: str) -> bytes:
         """A file's content.
 
@@ -66,6 +69,7 @@ class ModalVolume:
         with self._doing(f"read {path} from the volume {self.name}"):
             return b"".join(self.handle.read_file(_inside(path)))
 
+    @off_loop
     def upload(self, source: Path | str, path: str) -> None:
         """Copy a local file or folder into the volume, over what is there."""
         source = Path(source)
@@ -78,6 +82,7 @@ class ModalVolume:
             else:
                 batch.put_file(str(source), f"/{_inside(path)}")
 
+    @off_loop
     def download(self, path: str, target: Path | str) -> Path:
         """Copy a file or a folder, with all that is in it, out of the volume.
 
@@ -114,6 +119,7 @@ class ModalVolume:
                 pass
         return target
 
+    @off_loop
     def remove(self, path: str, *, recursive: bool = False) -> None:
         """Remove a file, or with `recursive` a folder.
 

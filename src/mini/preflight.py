@@ -15,11 +15,11 @@ from mini.errors import ConnectionRefused, TokenError
 _SECONDS = 3.0
 
 
-def check(url: str, *, seconds: float = _SECONDS) -> None:
-    """Connect to a server as Modal's client would, without asking it anything.
+def choose(url: str, *, seconds: float = _SECONDS) -> str:
+    """The first of several addresses that can be connected to.
 
     Args:
-        url: One or several addresses, comma-separated; one that answers is enough.
+        url: One or several addresses, comma-separated.
         seconds: How long to wait in all.
 
     Raises:
@@ -27,13 +27,13 @@ def check(url: str, *, seconds: float = _SECONDS) -> None:
     """
     problems = []
     deadline = time.monotonic() + seconds
-    for address in url.split(","):
-        left = max(0.5, deadline - time.monotonic())
-        problem = _try(address.strip(), left)
+    addresses = [address.strip() for address in url.split(",")]
+    for i, address in enumerate(addresses):
+        problem = _try(address, (deadline - time.monotonic()) / (len(addresses) - i))
         if problem is None:
-            return
+            return address
         problems.append(problem)
-    raise ConnectionRefused("; ".join(problems))
+    raise ConnectionRefused("cannot reach Modal: " + "; ".join(problems))
 
 
 def require_token() -> tuple[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import tarfile
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -19,7 +21,7 @@ OUTPUTS = "outputs"
 """The folder under `ROOT` where the volume is mounted, as run folders are under `outputs/` on a local disk."""
 
 # What the function's environment tells it.
-SHARED, VOLUME, RETRIES = "MINI_SHARED", "MINI_VOLUME", "MINI_RETRIES"
+SHARED, VOLUME, RETRIES, RESULT_LIMIT = "MINI_SHARED", "MINI_VOLUME", "MINI_RETRIES", "MINI_RESULT_LIMIT"
 
 
 class AttemptFailed(Exception):
@@ -52,6 +54,7 @@ def execute(message: bytes) -> bytes:
         outcome = worker.execute(
             inline if inline is not None else _shared(digest),
             call,
+            limit=int(os.environ.get(RESULT_LIMIT, "0")) or None,
             interrupts=(InputCancellation,),
             passes=(KeyboardInterrupt,),  # a preemption: the input will be given to another container
             where={
@@ -67,6 +70,34 @@ def execute(message: bytes) -> bytes:
     if not outcome.ok and outcome.attempt <= retries:
         raise AttemptFailed(f"attempt {outcome.attempt}: {outcome.failure}")
     return pickle.dumps(outcome, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def gather(run: str, jobs: Sequence[str], limit: int | None) -> str:
+    """Combine a run where its files are, and pack what is wanted at home into one file.
+
+    Args:
+        run: The run folder, relative to the volume.
+        jobs: The folders of the jobs whose files are wanted, relative to the run.
+        limit: Bytes; larger files are left out, but for the records. None for no limit.
+
+    Returns:
+        The packed file's path, relative to the volume; paths in it are relative to the run.
+    """
+    from mini import combine, store
+
+    shared = volume(os.environ[VOLUME])
+    shared.reload()
+    folder = store.RunFolder(Path(OUTPUTS, run))
+    combine.write(folder)
+    archive = folder.path / ".home.tar.gz"
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+        tar.add(folder.path / store.RESULTS, store.RESULTS)
+        for job in jobs:
+            for file in sorted((folder.path / job).rglob("*")):
+                if file.is_file() and (limit is None or file.stat().st_size <= limit or file.name == store.RECORD):
+                    tar.add(file, file.relative_to(folder.path).as_posix())
+    shared.commit()
+    return archive.relative_to(Path(OUTPUTS).absolute()).as_posix()
 
 
 def _commit(call: Call) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import cloudpickle
 
 from mini import capture, context, store, wire
+from mini.errors import ResultTooLarge
 from mini.job import Failure, Outcome, State
 from mini.wire import Call
 
@@ -49,6 +50,7 @@ def execute(
     on_error: OnError | None = None,
     interrupts: tuple[type[BaseException], ...] = (),
     passes: tuple[type[BaseException], ...] = (),
+    limit: int | None = None,
     where: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Run one job and say what became of it.
@@ -60,6 +62,7 @@ def execute(
         on_error: Called with the exception while its frames are alive, before anything is recorded.
         interrupts: Exceptions that are somebody's who stops the job, and not the job's own.
         passes: Exceptions after which the job will run again elsewhere: raised as they are, recorded nowhere.
+        limit: Bytes the pickled value may have; None for no limit.
         where: What the apparatus knows of the place.
 
     Returns:
@@ -99,6 +102,11 @@ def execute(
             try:
                 value = _call(shared, call)
                 pickled = wire.dumps(value, f"the value returned by job {call.index}")
+                if limit is not None and len(pickled) > limit:
+                    raise ResultTooLarge(
+                        f"job {call.index} returned {len(pickled) / 2**20:.1f} MiB, and the limit is "
+                        f"{limit / 2**20:g} MiB; write it to job_dir() and return a summary, or raise result_limit"
+                    )
                 here.row.update(metrics(value))
             except BaseException as error:
                 failure = describe(error)

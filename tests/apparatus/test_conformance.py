@@ -7,6 +7,7 @@ import os
 import sqlite3
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ import pytest
 from mini import Job, JobError, job_dir, progress
 from mini.errors import JobFailed, OptionError, UnpicklableError, UsageError
 from mini.job import State
+from mini.store import RunFolder
 
 FACTOR = 3
+JOB = "outputs/run/3"
 
 
 def double(x):
@@ -252,30 +255,40 @@ def test_progress_may_be_reported_anywhere(apparatus):
     assert apparatus.run(lambda: progress(1, 2, loss=0.5)) is None
 
 
-def test_a_recorded_job_leaves_its_record_and_its_log(apparatus, tmp_path):
+def test_a_recorded_job_leaves_its_record_and_its_log(apparatus):
     def speak(x):
         print("hello ✓")
         os.system("echo from a subprocess")
         progress(1, 1)
         return {"score": x}
 
-    job = Job(3, speak, (0.5,), folder=str(tmp_path / "3"), record=True, row={"overrides.x": "0.5"})
-    (outcome,) = apparatus.start(apparatus.encode([job]))
-    record = json.loads((tmp_path / "3" / "record.json").read_text())
+    outcome = record(apparatus, Job(3, speak, (0.5,), folder=JOB, record=True, row={"overrides.x": "0.5"}))
     assert outcome.state is State.DONE
-    assert record["state"] == "done"
-    assert record["row"] == {"overrides.x": "0.5", "metrics.score": 0.5}
-    assert "hello ✓" in (tmp_path / "3" / "log.txt").read_text()
-    assert not (tmp_path / "3" / "live.json").exists()
+    recorded = json.loads(Path(JOB, "record.json").read_text())
+    assert recorded["state"] == "done"
+    assert recorded["row"] == {"overrides.x": "0.5", "metrics.score": 0.5}
+    assert "hello ✓" in Path(JOB, "log.txt").read_text()
+    assert not Path(JOB, "live.json").exists()
 
 
-def test_an_error_names_the_job_and_its_log(apparatus, tmp_path):
-    job = Job(3, fail_on, (1, 1), folder=str(tmp_path / "3"), record=True)
-    (outcome,) = apparatus.start(apparatus.encode([job]))
-    text = outcome.describe()
+def test_an_error_names_the_job_and_its_log(apparatus):
+    text = record(apparatus, Job(3, fail_on, (1, 1), folder=JOB, record=True)).describe()
     assert "job 3 failed: LookupError: no 1" in text
-    assert f"log: {tmp_path / '3' / 'log.txt'}" in text
-    assert "LookupError" in (tmp_path / "3" / "log.txt").read_text()
+    assert f"log: {Path(JOB, 'log.txt').absolute()}" in text
+    assert "LookupError" in Path(JOB, "log.txt").read_text()
+
+
+def record(apparatus, job):
+    """Run one job as a part of a run, and bring its files home."""
+    job = replace(job, folder=str(Path(job.folder).absolute()))
+    folder = RunFolder("outputs/run")
+    parcels = apparatus.encode([job])
+    folder.begin({})
+    folder.add_jobs([job])
+    apparatus.announce(folder)
+    (outcome,) = apparatus.start(parcels)
+    apparatus.collect(folder, [job])
+    return outcome
 
 
 def test_closed_is_closed(apparatus):

@@ -208,6 +208,16 @@ class Apparatus(abc.ABC):
         self._require_open()
         return self._start(parcels)
 
+    def ready(self) -> None:  # noqa: B027 - here nothing has to be got ready
+        """Get ready to start jobs, so that what is wrong is known before a run is recorded."""
+
+    def announce(self, folder: RunFolder) -> None:  # noqa: B027 - here the run folder is where the jobs are
+        """Make a run known where its jobs will be.
+
+        Args:
+            folder: The run, begun.
+        """
+
     def collect(self, folder: RunFolder, jobs: Sequence[Job]) -> None:  # noqa: B027 - here the files are at home
         """Bring the files of a run home, when its jobs are over.
 

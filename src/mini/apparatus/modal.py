@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import inspect
 import os
 import pickle
 import queue
-import re
 import sys
 import sysconfig
+import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,24 +19,23 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any, ClassVar
 
-from mini import preflight, remote, wire
-from mini._tls import ensure_grpc_trusts_system_ca
-from mini.apparatus.base import Apparatus, Stream
-from mini.errors import OptionError, UsageError, did_you_mean
-from mini.image import make_image
+from mini import preflight, remote, store, wire
+from mini.apparatus.base import Apparatus, Stream, boolean
+from mini.errors import MiniError, OptionError, UsageError, did_you_mean
 from mini.job import Job, Outcome
+from mini.modal_client import valid_name
 from mini.modal_errors import lost, translate
+from mini.modal_session import OURS, TIMEOUT, Session, retries
 from mini.modal_volume import ModalVolume
-from mini.spec import Image
 from mini.store import RunFolder
 from mini.wire import Parcel
 
-_OURS = ("image", "logs", "pull", "environment")
 # What the apparatus decides itself: how the function travels, what it is called, what it is.
 _NOT_OPTIONS = ("self", "serialized", "name", "is_generator", "include_source", "schedule", "max_inputs")
-_TIMEOUT = 3600  # seconds; Modal's own default of 300 ends most trainings
 _INLINE = 512  # bytes; a function this short travels with each input, which costs less than a place of its own
-_HELLO = 3.0  # seconds
+_LONGEST = 24 * 3600  # seconds; Modal's own limit
+_PULL = 10.0  # MiB
+_CLOSING = 3.0  # seconds
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
@@ -55,11 +54,12 @@ class ModalApparatus(Apparatus):
         options: Every option of `modal.App.function` (`gpu`, `timeout`, `retries`, `cpu`, `memory`, `max_containers`,
             `region`, `secrets`, `volumes`, …). `gpu` may be a list, in the order of preference; `timeout` is 3600 s if
             nothing is said. `image`: a `modal.Image`, or the values of the group `image`. `logs` (bool): show what
-            jobs print. `pull` (bool): fetch the files of a run when it is over; else only its table. `environment`:
-            Modal's environment.
+            jobs print. `pull` (MiB): files up to this size come home when a run is over, larger ones stay on the
+            volume; None for all. `result_limit` (MiB): how large a returned value may be, 32 if nothing is said.
+            `environment`: Modal's environment.
 
     Raises:
-        OptionError: An option is unknown; the message names the near ones.
+        OptionError: An option is unknown or its value impossible; the message names the near ones.
     """
 
     kind = "modal"
@@ -69,24 +69,19 @@ class ModalApparatus(Apparatus):
         self, name: str = "mini", *, volume: str | None = None, project: Path | None = None, **options: Any
     ) -> None:
         super().__init__(name, **options)
-        self._project = project or _project()
-        self._session = _Session(self)
-        self._volume = ModalVolume(
-            volume or _name(name).lower(), self._session.client, self._options.get("environment")
+        valid = valid_name(name)
+        self._session = Session(
+            valid,
+            volume or valid.lower(),
+            project or _project(),
+            self.credentials,
+            self._options.get("environment"),
         )
 
     @property
     def volume(self) -> ModalVolume:
         """Where the jobs leave their files."""
-        return self._volume
-
-    def collect(self, folder: RunFolder, jobs: Sequence[Job]) -> None:
-        """Bring the files of a run home."""
-        if not jobs:
-            return
-        path = _on_volume(folder.path).relative_to(remote.OUTPUTS).as_posix()
-        with contextlib.suppress(FileNotFoundError):  # no job got so far as to write anything
-            self._volume.download(path, folder.path)
+        return self._session.volume
 
     def credentials(self) -> tuple[str, tuple[str, str]]:
         """The server's address and the token.
@@ -98,17 +93,41 @@ class ModalApparatus(Apparatus):
 
         return config.get("server_url"), preflight.require_token()
 
-    def _start(self, parcels: Sequence[Parcel]) -> Stream:
-        if not parcels:
-            return _ModalStream(self, iter(()), [], self._timeout)
-        function = self._session.function(self._options)
-        inline = {p.shared.digest: p.shared.data if len(p.shared.data) <= _INLINE else None for p in parcels}
-        stored = {p.shared.digest: p.shared.data for p in parcels if inline[p.shared.digest] is None}
-        if stored:
-            self._session.store(stored)
-        messages = [pickle.dumps(((p.shared.digest, inline[p.shared.digest]), p.data), protocol=5) for p in parcels]
-        results = function.map(messages, order_outputs=False, return_exceptions=True)
-        return _ModalStream(self, results, [p.job for p in parcels], self._timeout)
+    def ready(self) -> None:
+        """Connect, build the image and open the app.
+
+        Raises:
+            CloudError: Modal cannot be reached, refuses the token or cannot build the image.
+        """
+        self._require_open()
+        self._session.function(self._options)
+
+    def announce(self, folder: RunFolder) -> None:
+        """Put what a run has been asked on the volume, where others look for it."""
+        with tempfile.TemporaryDirectory() as chosen:
+            for name in (store.RUN, store.JOBS, store.MULTIRUN):
+                with contextlib.suppress(FileNotFoundError):
+                    Path(chosen, name).write_bytes((folder.path / name).read_bytes())
+            self.volume.upload(chosen, _in_outputs(folder.path))
+
+    def collect(self, folder: RunFolder, jobs: Sequence[Job]) -> None:
+        """Combine the run where its files are, and bring home the table and what is small enough.
+
+        Args:
+            folder: The run.
+            jobs: Those of its jobs that ran here.
+        """
+        run = _in_outputs(folder.path)
+        folders = [os.path.relpath(job.folder, folder.path) for job in jobs if job.folder]
+        limit = self._options.get("pull", _PULL)
+        plain = ("environment", "image", "secrets", "volumes")  # no GPU for this
+        gatherer = self._viewing({name: self._options[name] for name in plain if name in self._options})
+        archive = gatherer.run(remote.gather, run, folders, None if limit is None else int(limit * 2**20))
+        with tempfile.TemporaryDirectory() as temporary:
+            home = self.volume.download(archive, Path(temporary, "home.tar.gz"))
+            with tarfile.open(home) as tar:
+                tar.extractall(folder.path, filter="data")
+        self.volume.remove(archive)
 
     def encode(self, jobs: Sequence[Job]) -> list[Parcel]:
         """As everywhere; and the folders of the jobs become those on the volume.
@@ -116,106 +135,134 @@ class ModalApparatus(Apparatus):
         Raises:
             UsageError: A job's folder is not under `outputs/`.
         """
-        moved = [replace(job, folder=str(_on_volume(Path(job.folder)))) if job.folder else job for job in jobs]
-        with wire.by_value(_not_shipped(self._project)):
+        moved = [replace(job, folder=str(on_volume(Path(job.folder)))) if job.folder else job for job in jobs]
+        with wire.by_value(_not_shipped(self._session.project)):
             return super().encode(moved)
 
-    @property
-    def _timeout(self) -> float:
-        return float(self._options.get("timeout") or _TIMEOUT)
+    def _start(self, parcels: Sequence[Parcel]) -> Stream:
+        if not parcels:
+            return _ModalStream(self, None, [], [])
+        function = self._session.function(self._options)
+        inline = {p.shared.digest: p.shared.data if len(p.shared.data) <= _INLINE else None for p in parcels}
+        stored = {p.shared.digest: p.shared.data for p in parcels if inline[p.shared.digest] is None}
+        if stored:
+            self._session.store(stored)
+        messages = [pickle.dumps(((p.shared.digest, inline[p.shared.digest]), p.data), protocol=5) for p in parcels]
+        return _ModalStream(self, function, messages, [p.job for p in parcels])
 
     def _close(self) -> None:
         self._session.close()
 
     def _folder(self, batch: str, index: int) -> str:
-        return str(PurePosixPath(remote.OUTPUTS, _name(self.name), batch, str(index)))
+        return str(PurePosixPath(remote.OUTPUTS, self._session.name, batch, str(index)))
 
-    def _image(self, given: Any) -> Any:
-        if given is None or isinstance(given, Image):
-            return make_image(given or Image(), self._project)
-        return given
+    def _viewing(self, options: Mapping[str, Any]) -> ModalApparatus:
+        view = self.w()
+        view._options, view._hooks = dict(options), ()
+        return view
 
     def _checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        valid = {*_function_options(), *_OURS}
-        for name in options:
+        valid = {*_function_options(), *OURS}
+        checked = dict(options)
+        for name, value in options.items():
             if name not in valid:
-                raise OptionError(f"ModalApparatus has no option {name!r}; {did_you_mean(name, valid)}")
-        retries = options.get("retries")
-        if isinstance(retries, bool | float | str) or (isinstance(retries, int) and retries < 0):
-            raise OptionError(f"retries={retries!r} is not possible: it must be a whole number, 0 or more")
-        return dict(options)
-
-    def _give_up(self, call: str | None, options: Mapping[str, Any]) -> None:
-        """Stop the calls of a stream that was left."""
-        self._session.cancel(call, options)
+                raise OptionError(f"{type(self).__name__} has no option {name!r}; {did_you_mean(name, valid)}")
+            if name in _CHECKS:
+                try:
+                    checked[name] = _CHECKS[name](value)
+                except (ValueError, TypeError) as error:
+                    raise OptionError(f"{name}={value!r} is not possible: {error}") from None
+        return checked
 
 
 class _ModalStream(Stream):
     """Reads a map in a thread: Modal's client swallows an interrupt that reaches it."""
 
-    def __init__(self, apparatus: ModalApparatus, results: Iterator[Any], jobs: Sequence[Job], timeout: float) -> None:
-        self._apparatus, self._timeout = apparatus, timeout
-        self._options = apparatus._options
-        self._waiting = {job.index: job for job in jobs}
+    def __init__(self, apparatus: ModalApparatus, function: Any, messages: list[bytes], jobs: Sequence[Job]) -> None:
+        self._session, self._options = apparatus._session, apparatus._options
+        self._jobs = jobs
+        self._waiting = {job.index: position for position, job in enumerate(jobs)}
         self._queue: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
-        self._unplaced: list[BaseException] = []
+        self._errors: list[BaseException] = []
+        self._settled: list[Outcome] = []
         self._call: str | None = None
         self._closed = False
-        self._thread = threading.Thread(target=self._read, args=(results,), name="mini-modal-map", daemon=True)
+        self._thread = threading.Thread(
+            target=self._read, args=(function, messages), name="mini-modal-map", daemon=True
+        )
         self._thread.start()
 
-    def _read(self, results: Iterator[Any]) -> None:
+    def _read(self, function: Any, messages: list[bytes]) -> None:
         try:
-            for result in results:
-                self._queue.put(pickle.loads(result) if isinstance(result, bytes) else result)
+            if messages:
+                for result in function.map(messages, order_outputs=False, return_exceptions=True):
+                    self._queue.put(pickle.loads(result) if isinstance(result, bytes) else result)
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             self._queue.put(_Broken(error))
         self._queue.put(None)
 
     def __next__(self) -> Outcome:
-        while self._waiting:
-            if self._closed:
-                raise StopIteration
+        while self._waiting and not self._closed:
             item = self._queue.get()
             if isinstance(item, Outcome):
                 self._call = self._call or item.where.get("call")
-                job = self._waiting.pop(item.index, None)
-                if job is not None:
-                    return item
+                if self._waiting.pop(item.index, None) is not None:
+                    return _at_home(item)
             elif isinstance(item, _Broken):
                 raise translate(item.error, "run the jobs") from item.error
-            elif item is None:
-                if self._closed or not self._unplaced:
-                    break
-                return self._place()
+            elif item is not None:
+                self._errors.append(item)
+            elif self._closed or not self._errors:
+                break
             else:
-                self._unplaced.append(item)
+                self._settle()
+        if self._settled and not self._closed:
+            return self._settled.pop(0)
         raise StopIteration
 
-    def _place(self) -> Outcome:
-        """Give an error that came instead of an outcome to the next job that has none.
+    def _settle(self) -> None:
+        """Find out whose the errors are that came instead of outcomes, and record what became of those jobs.
 
-        Results come in no order, and an error does not say whose it is. When the errors are of one kind, which is
-        nearly always, that does not matter.
+        Results come in no order, and an error does not say whose it is. Where all errors mean the same it does not
+        matter; else the call is asked for each of its inputs that has no outcome.
         """
-        error = self._unplaced.pop(0)
-        index = min(self._waiting)
-        job = self._waiting.pop(index)
-        self._queue.put(None)
-        state, failure = lost(error, self._timeout)
-        kinds = {lost(other, self._timeout)[0] for other in self._unplaced} | {state}
-        if len(kinds) > 1:
-            failure = replace(failure, message=f"{failure.message} (one of several that ended so or otherwise)")
-        return Outcome(index, state, None, failure, None, time.time(), job.attempt, key=job.key)
+        timeout = float(self._options.get("timeout") or TIMEOUT)
+        meanings = [lost(error, timeout) for error in self._errors]
+        alike = len({(state, failure.type) for state, failure in meanings}) == 1
+        for (index, position), meaning in zip(sorted(self._waiting.items()), meanings, strict=False):
+            job = self._jobs[position]
+            state, failure = meaning
+            if not alike and self._call is not None:
+                found = self._session.result(self._call, position)
+                if isinstance(found, bytes):
+                    self._settled.append(_at_home(pickle.loads(found)))
+                    continue
+                state, failure = lost(found, timeout)
+            elif not alike:
+                failure = replace(failure, message=f"{failure.message} (or as one of its neighbours ended)")
+            self._settled.append(
+                Outcome(
+                    index,
+                    state,
+                    failure=failure,
+                    ended=time.time(),
+                    attempt=job.attempt,
+                    folder=job.folder if job.record else None,
+                    key=job.key,
+                )
+            )
+        rows = {self._jobs[position].index: self._jobs[position].row for position in self._waiting.values()}
+        self._waiting.clear()
+        with contextlib.suppress(MiniError):  # the volume cannot be reached; the caller is told of each job any way
+            self._settled = [_at_home(outcome) for outcome in _record(self._session.volume, self._settled, rows)]
 
     def close(self) -> None:
         unfinished, self._closed = bool(self._waiting) and not self._closed, True
-        self._waiting.clear()
         self._queue.put(None)
         if unfinished:
-            self._apparatus._give_up(self._call, self._options)
+            self._session.cancel(self._call, self._options)
         # Modal's client tells the server that it has all it wants, after its last result.
-        self._thread.join(_HELLO)
+        self._thread.join(_CLOSING)
 
 
 class _Broken(BaseException):
@@ -224,172 +271,57 @@ class _Broken(BaseException):
         self.error = error
 
 
-class _Session:
-    """The connection and the open apps of an apparatus and its views."""
-
-    def __init__(self, apparatus: ModalApparatus) -> None:
-        self._apparatus = apparatus
-        self._lock = threading.RLock()
-        self._client: Any = None
-        self._apps: dict[str, tuple[Any, contextlib.ExitStack]] = {}
-        self._shared: Any = None
-        self._stored: set[str] = set()
-
-    def client(self) -> Any:
-        """A client that has been answered.
-
-        Raises:
-            TokenError: There is no token, or it was refused.
-            ConnectionRefused: The server cannot be reached.
-        """
-        with self._lock:
-            if self._client is None:
-                ensure_grpc_trusts_system_ca()
-                url, token = self._apparatus.credentials()
-                preflight.check(url)
-                self._client = _connect(url.split(",")[0], token)
-            return self._client
-
-    def function(self, options: Mapping[str, Any]) -> Any:
-        """The generic function with these options, its app open."""
-        key = hashlib.blake2b(repr(sorted(options.items(), key=lambda o: o[0])).encode(), digest_size=6).hexdigest()
-        with self._lock:
-            if key not in self._apps:
-                self._apps[key] = self._open(options, key)
-            return self._apps[key][0]
-
-    def _open(self, options: Mapping[str, Any], key: str) -> tuple[Any, contextlib.ExitStack]:
-        import modal
-
-        client = self.client()
-        apparatus = self._apparatus
-        given = {name: value for name, value in options.items() if name not in _OURS and value is not None}
-        given.setdefault("timeout", _TIMEOUT)
-        given["timeout"] = int(given["timeout"])
-        volume = apparatus.volume
-        mounts = {f"{remote.ROOT}/{remote.OUTPUTS}": volume.handle, **given.pop("volumes", {})}
-        environment = {
-            **(given.pop("env", None) or {}),
-            remote.SHARED: self._dict_name(),
-            remote.VOLUME: volume.name,
-            remote.RETRIES: str(_retries(given.get("retries"))),
-        }
-        stack = contextlib.ExitStack()
-        with _doing("open an app on Modal"):
-            app = modal.App(_name(apparatus.name))
-            function = app.function(
-                **given,
-                image=apparatus._image(options.get("image")),
-                volumes=mounts,
-                env=environment,
-                serialized=True,
-                name=f"job-{key}",
-            )(remote.execute)
-            self._dict()  # before the first container may ask for it
-            if options.get("logs"):
-                stack.enter_context(modal.enable_output())
-            stack.enter_context(app.run(client=client, environment_name=options.get("environment")))
-        return function, stack
-
-    def store(self, shared: Mapping[str, bytes]) -> None:
-        """Put functions where containers find them."""
-        with self._lock, _doing("send the function to Modal"):
-            new = {digest: data for digest, data in shared.items() if digest not in self._stored}
-            if new:
-                self._dict().update(new)
-                self._stored |= new.keys()
-
-    def _dict_name(self) -> str:
-        return f"{_name(self._apparatus.name)}-shared"
-
-    def _dict(self) -> Any:
-        import modal
-
-        if self._shared is None:
-            self._shared = modal.Dict.from_name(self._dict_name(), create_if_missing=True, client=self.client())
-            self._shared.hydrate()
-        return self._shared
-
-    def cancel(self, call: str | None, options: Mapping[str, Any]) -> None:
-        """Stop what runs: by the call's id if any job has told it, else by closing the app."""
-        import modal
-
-        with contextlib.suppress(Exception):
-            if call is not None:
-                modal.FunctionCall.from_id(call, client=self.client()).cancel()
-                return
-        with self._lock:
-            key = hashlib.blake2b(repr(sorted(options.items(), key=lambda o: o[0])).encode(), digest_size=6).hexdigest()
-            app = self._apps.pop(key, None)
-        if app is not None:
-            with contextlib.suppress(Exception):
-                app[1].close()
-
-    def close(self) -> None:
-        with self._lock:
-            for _, stack in self._apps.values():
-                with contextlib.suppress(Exception):  # the server may be gone; there is nothing left to stop then
-                    stack.close()
-            self._apps.clear()
-            if self._client is not None:
-                with contextlib.suppress(Exception):
-                    self._client.__exit__(None, None, None)
-                self._client = None
+def _record(
+    volume: ModalVolume, outcomes: Sequence[Outcome], rows: Mapping[int, Mapping[str, Any]]
+) -> Iterator[Outcome]:
+    """Write the records of jobs whose containers could not; where one did before it was lost, that one stands."""
+    new = []
+    for outcome in outcomes:
+        if outcome.folder is None or outcome.ok:
+            yield outcome
+            continue
+        with tempfile.TemporaryDirectory() as temporary:
+            recorded = None
+            with contextlib.suppress(MiniError, FileNotFoundError):
+                data = volume.read(str(PurePosixPath(outcome.folder, store.RECORD).relative_to(remote.OUTPUTS)))
+                Path(temporary, store.RECORD).write_bytes(data)
+                recorded = replace(store.read_record(Path(temporary)).outcome, folder=outcome.folder)
+        if recorded is not None and recorded.ok:
+            yield recorded
+        else:
+            new.append(outcome)
+            yield outcome
+    with tempfile.TemporaryDirectory() as temporary:
+        for outcome in new:
+            assert outcome.folder is not None
+            folder = Path(temporary, *PurePosixPath(outcome.folder).relative_to(remote.OUTPUTS).parts)
+            store.write_record(replace(outcome, folder=str(folder)), rows.get(outcome.index, {}))
+        if new:
+            volume.upload(temporary, "")
 
 
-@contextlib.contextmanager
-def _doing(what: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        translated = translate(error, what)
-        if translated is error:
-            raise
-        if type(error).__name__ == "ImageBuildError":
-            translated = type(translated)(f"{translated}\n{_build_log(error)}")
-        raise translated from error
+def _at_home(outcome: Outcome) -> Outcome:
+    """The outcome with its folder as it is, or will be, on this machine."""
+    return replace(outcome, folder=str(Path(outcome.folder).absolute())) if outcome.folder else outcome
 
 
-def _build_log(error: Any) -> str:
-    """The end of a build's log."""
-    with contextlib.suppress(Exception):
-        import modal
+def on_volume(folder: Path) -> PurePosixPath:
+    """A folder under `outputs/` here, relative to where a container starts.
 
-        entries = modal.Image.from_id(error.image_id).logs.tail(entries=20)
-        return "".join(entry.message for entry in entries)
-    return "its log is on Modal's dashboard; apparatus.logs=true shows it here"
+    Raises:
+        UsageError: It is elsewhere.
+    """
+    relative = Path(os.path.relpath(folder)) if folder.is_absolute() else folder
+    if relative.parts[:1] != (remote.OUTPUTS,):
+        raise UsageError(
+            f"{folder} is not under ./{remote.OUTPUTS}/, which is the volume on Modal; let hydra.sweep.dir begin with "
+            f"{remote.OUTPUTS}/"
+        )
+    return PurePosixPath(*relative.parts)
 
 
-def _connect(url: str, token: tuple[str, str]) -> Any:
-    """A client that the server has greeted."""
-    import modal
-    from modal_proto import api_pb2
-
-    client = modal.client.Client(url, api_pb2.CLIENT_TYPE_CLIENT, token)
-    client.__enter__()  # type: ignore[no-untyped-call]
-    answers: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-
-    def greet() -> None:
-        try:
-            client.hello()
-            answers.put(None)
-        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
-            answers.put(error)
-
-    threading.Thread(target=greet, daemon=True).start()
-    try:
-        error = answers.get(timeout=_HELLO)
-    except queue.Empty:
-        from mini.errors import ConnectionRefused
-
-        raise ConnectionRefused(
-            f"{url} accepts connections but did not answer within {_HELLO:.0f} s; is it Modal, and does the network "
-            "let HTTP/2 through?"
-        ) from None
-    if error is not None:
-        translated = translate(error, "reach Modal")
-        raise translated from error
-    return client
+def _in_outputs(folder: Path) -> str:
+    return on_volume(folder).relative_to(remote.OUTPUTS).as_posix()
 
 
 def _function_options() -> list[str]:
@@ -399,24 +331,34 @@ def _function_options() -> list[str]:
     return [name for name in parameters if name not in _NOT_OPTIONS and not name.startswith("_")]
 
 
-def _retries(given: Any) -> int:
-    return int(getattr(given, "max_retries", given) or 0)
+def _timeout(value: Any) -> int:
+    if value is None:
+        return TIMEOUT
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= _LONGEST:
+        raise ValueError(f"it must be a number of seconds from 1 to {_LONGEST}, Modal's longest")
+    return int(value)
 
 
-def _name(name: str) -> str:
-    """A name Modal takes: letters, digits, and - _ ., at most 64."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:48] or "mini"
+def _retries(value: Any) -> Any:
+    given = retries(value) if not isinstance(value, bool | float | str) else -1
+    if given < 0:
+        raise ValueError("it must be a whole number, 0 or more, or a modal.Retries")
+    return value
 
 
-def _on_volume(folder: Path) -> PurePosixPath:
-    """The same folder relative to where a container starts."""
-    relative = Path(os.path.relpath(folder)) if folder.is_absolute() else folder
-    if relative.parts[:1] != (remote.OUTPUTS,):
-        raise UsageError(
-            f"{folder} is not under ./{remote.OUTPUTS}/, which is the volume on Modal; let hydra.sweep.dir begin with "
-            f"{remote.OUTPUTS}/"
-        )
-    return PurePosixPath(*relative.parts)
+def _size(value: Any) -> float | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
+        raise ValueError("it must be a number of MiB, or None for no limit")
+    return value
+
+
+_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "timeout": _timeout,
+    "retries": _retries,
+    "logs": boolean,
+    "pull": _size,
+    "result_limit": _size,
+}
 
 
 def _not_shipped(project: Path) -> list[ModuleType]:

@@ -1,0 +1,202 @@
+"""What the views of one apparatus share: the connection, the volume, and the open apps."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mini import preflight, remote
+from mini._tls import ensure_grpc_trusts_system_ca
+from mini.image import make_image
+from mini.modal_client import connect, disconnect, doing, off_loop
+from mini.modal_volume import ModalVolume
+from mini.spec import Image
+
+OURS = ("image", "logs", "pull", "environment", "result_limit")
+"""Options of ours; all others are those of `modal.App.function`."""
+
+TIMEOUT = 3600
+"""Seconds an attempt may take where nothing is said; Modal's own default of 300 ends most trainings."""
+
+RESULT_LIMIT = 32
+"""MiB a returned value may have where nothing is said."""
+
+Credentials = Callable[[], tuple[str, tuple[str, str]]]
+
+
+class Session:
+    """Opens one app for each distinct set of options and keeps it until `close`.
+
+    Args:
+        name: Of the apps.
+        volume: The name of the volume.
+        project: The folder with `pyproject.toml` and `src/`.
+        credentials: Returns the server's address and the token; called at the first contact.
+        environment: Modal's environment; None for the configured one.
+    """
+
+    def __init__(
+        self, name: str, volume: str, project: Path, credentials: Credentials, environment: str | None
+    ) -> None:
+        self.name, self.project, self._credentials, self._environment = name, project, credentials, environment
+        self.volume = ModalVolume(volume, self.client, environment)
+        self._lock = threading.RLock()
+        self._client: Any = None
+        self._apps: dict[str, tuple[Any, contextlib.ExitStack]] = {}
+        self._dict: Any = None
+        self._stored: set[str] = set()
+
+    def client(self) -> Any:
+        """A client that has been answered.
+
+        Raises:
+            TokenError: There is no token, or it was refused.
+            ConnectionRefused: The server cannot be reached.
+        """
+        with self._lock:
+            if self._client is None:
+                ensure_grpc_trusts_system_ca()
+                url, token = self._credentials()
+                self._client = connect(preflight.choose(url), token)
+            return self._client
+
+    @off_loop
+    def function(self, options: Mapping[str, Any]) -> Any:
+        """The generic function with these options, its image built and its app open.
+
+        Raises:
+            CloudError: Modal does not do it; the subclass says what.
+            UsageError: Modal does not take an option.
+        """
+        key = _key(options)
+        with self._lock:
+            if key not in self._apps:
+                self._apps[key] = self._open(options, key)
+            return self._apps[key][0]
+
+    def _open(self, options: Mapping[str, Any], key: str) -> tuple[Any, contextlib.ExitStack]:
+        import modal
+
+        client = self.client()
+        given = {name: value for name, value in options.items() if name not in OURS and value is not None}
+        given.setdefault("timeout", TIMEOUT)
+        mounts = {f"{remote.ROOT}/{remote.OUTPUTS}": self.volume.handle, **given.pop("volumes", {})}
+        environment = {
+            **(given.pop("env", None) or {}),
+            remote.SHARED: self._dict_name,
+            remote.VOLUME: self.volume.name,
+            remote.RETRIES: str(retries(given.get("retries"))),
+            remote.RESULT_LIMIT: str(int(float(options.get("result_limit") or RESULT_LIMIT) * 2**20)),
+        }
+        stack = contextlib.ExitStack()
+        with doing("open an app on Modal"):
+            app = modal.App(self.name)
+            function = app.function(
+                **given,
+                image=self._image(options.get("image")),
+                volumes=mounts,
+                env=environment,
+                serialized=True,
+                name=f"job-{key}",
+            )(remote.execute)
+            self._shared()  # before the first container may ask for it
+            if options.get("logs"):
+                stack.enter_context(modal.enable_output())
+            stack.enter_context(app.run(client=client, environment_name=self._environment))
+        return function, stack
+
+    def _image(self, given: Any) -> Any:
+        if given is None or isinstance(given, Image):
+            return make_image(given or Image(), self.project)
+        return given
+
+    @off_loop
+    def store(self, shared: Mapping[str, bytes]) -> None:
+        """Put functions where containers find them.
+
+        Args:
+            shared: Pickled functions by digest; those that are there are not sent again.
+        """
+        with self._lock, doing("send the function to Modal"):
+            new = {digest: data for digest, data in shared.items() if digest not in self._stored}
+            if new:
+                self._shared().update(new)
+                self._stored |= new.keys()
+
+    @property
+    def _dict_name(self) -> str:
+        return f"{self.name}-shared"
+
+    def _shared(self) -> Any:
+        import modal
+
+        if self._dict is None:
+            self._dict = modal.Dict.from_name(
+                self._dict_name, create_if_missing=True, client=self.client(), environment_name=self._environment
+            )
+            self._dict.hydrate()
+        return self._dict
+
+    @off_loop
+    def result(self, call: str, index: int) -> Any:
+        """What one input of a call that is over came to.
+
+        Args:
+            call: The call's id.
+            index: The input's place in it.
+
+        Returns:
+            What the function returned, or the exception Modal raises for that input.
+        """
+        import modal
+
+        try:
+            return modal.FunctionCall.from_id(call, client=self.client()).get(timeout=5, index=index)
+        except Exception as error:  # noqa: BLE001 - it is the answer
+            return error
+
+    @off_loop
+    def cancel(self, call: str | None, options: Mapping[str, Any]) -> None:
+        """Stop what runs.
+
+        Args:
+            call: The call's id, if any job has told it; without one the app is closed.
+            options: As the function was asked for.
+        """
+        import modal
+
+        if call is not None:
+            with contextlib.suppress(Exception):  # then the app is closed instead
+                modal.FunctionCall.from_id(call, client=self.client()).cancel()
+                return
+        with self._lock:
+            _, stack = self._apps.pop(_key(options), (None, None))
+        if stack is not None:
+            with contextlib.suppress(Exception):
+                stack.close()
+
+    @off_loop
+    def close(self) -> None:
+        """Close the apps and the connection."""
+        with self._lock:
+            for _, stack in self._apps.values():
+                with contextlib.suppress(Exception):  # the server may be gone; there is nothing left to stop then
+                    stack.close()
+            self._apps.clear()
+            if self._client is not None:
+                disconnect(self._client)
+                self._client = self._dict = None
+
+
+def retries(given: Any) -> int:
+    """How many further attempts an option `retries` allows: a number, or a `modal.Retries`."""
+    return int(getattr(given, "max_retries", given) or 0)
+
+
+def _key(options: Mapping[str, Any]) -> str:
+    given = {name: value for name, value in options.items() if value is not None and name != "pull"}
+    return hashlib.blake2b(repr(sorted(given.items(), key=lambda item: item[0])).encode(), digest_size=6).hexdigest()
