@@ -18,6 +18,7 @@ usage() {
 ./go test [ARGS]        the test suite: pytest
 ./go check              lint, format, types, import contracts
 ./go bench [ARGS]       the benchmarks
+./go auth [--check]     a token for Modal: get one, or see whether the one there is works
 TEXT
 }
 
@@ -33,6 +34,7 @@ check)
     uv run mypy
     uv run lint-imports
     ;;
+auth) exec uv run python -m mini.auth "$@" ;;
 bench) exec uv run python -m bench "$@" ;;
 -h | --help | help) usage ;;
 *)

@@ -6,9 +6,11 @@ import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol, Self
 
+from mini import store, worker
 from mini.apparatus.base import Apparatus, Stream
 from mini.job import Job, Outcome
 from mini.store import RunFolder
@@ -27,6 +29,9 @@ class Watcher(AbstractContextManager["Watcher"], Protocol):
 
     def finished(self, outcome: Outcome) -> None:
         """One job is over."""
+
+    def warn(self, message: str) -> None:
+        """Something is not as it should be, and the batch goes on."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -47,7 +52,8 @@ def run(
 ) -> list[Outcome]:
     """Run jobs to their end.
 
-    Everything is checked and encoded before the first job starts. A job that fails stops no other.
+    Everything is checked and encoded, and every apparatus is ready, before the run is recorded and the first job
+    starts. A job that fails stops no other. At the end the files of jobs that ran elsewhere come home.
 
     Args:
         groups: The jobs, by where they run; indices are distinct over all groups, and every job has a folder.
@@ -60,14 +66,21 @@ def run(
 
     Raises:
         UsageError: Something is wrong with a job or its folder; nothing was started.
+        CloudError: The cloud is not ready, and nothing was started; or the connection was lost on the way, and what
+            had finished is recorded.
         Interrupted: On Ctrl-C; the jobs were stopped.
     """
     jobs = sorted((job for group in groups for job in group.jobs), key=lambda job: job.index)
     folder.require_free(jobs)
     encoded = [(group.apparatus, group.apparatus.encode(group.jobs)) for group in groups]
+    places = _by_place(groups)
+    for apparatus, _ in encoded:
+        apparatus.ready()
     if asked is not None:
         folder.begin(asked)
     folder.add_jobs(jobs)
+    for apparatus, _ in places:
+        apparatus.announce(folder)
     outcomes: list[Outcome] = []
     streams: list[Stream] = []
     with watcher:
@@ -81,7 +94,42 @@ def run(
         finally:
             for stream in streams:
                 stream.close()
+            if outcomes:
+                _collect(places, folder, outcomes, watcher)
     return sorted(outcomes, key=lambda outcome: outcome.index)
+
+
+def _by_place(groups: Sequence[Group]) -> list[tuple[Apparatus, list[Job]]]:
+    """The jobs by where their files are: views of one apparatus share a volume."""
+    places: dict[int, tuple[Apparatus, list[Job]]] = {}
+    for group in groups:
+        places.setdefault(id(group.apparatus.volume), (group.apparatus, []))[1].extend(group.jobs)
+    return list(places.values())
+
+
+def _collect(
+    places: Sequence[tuple[Apparatus, list[Job]]], folder: RunFolder, outcomes: Sequence[Outcome], watcher: Watcher
+) -> None:
+    """Bring files home. Where that fails, what is known here of the jobs is recorded here."""
+    known = {outcome.index: outcome for outcome in outcomes}
+    for apparatus, jobs in places:
+        over = [job for job in jobs if job.index in known]
+        try:
+            if over:
+                apparatus.collect(folder, over)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the results that are here must not be lost
+            watcher.warn(f"the files of {len(over)} jobs are still on {apparatus.volume!r}: {error}")
+            for job in over:
+                if not Path(str(job.folder), store.RECORD).exists():
+                    outcome = replace(known[job.index], folder=job.folder)
+                    store.write_record(outcome, {**job.row, **_metrics(outcome)})
+
+
+def _metrics(outcome: Outcome) -> dict[str, Any]:
+    try:
+        return worker.metrics(outcome.result())
+    except Exception:  # noqa: BLE001 - no value, or none that can be unpickled here
+        return {}
 
 
 def _merge(streams: Sequence[Stream]) -> Iterator[Outcome]:
@@ -128,4 +176,7 @@ class Silent:
         return None
 
     def finished(self, outcome: Outcome) -> None:
+        """Do nothing."""
+
+    def warn(self, message: str) -> None:
         """Do nothing."""

@@ -69,6 +69,10 @@ class Display:
         if self._live is None or not outcome.ok:
             self._console.print(_line(job, outcome, self._done, self._total))
 
+    def warn(self, message: str) -> None:
+        """Something is not as it should be."""
+        self._console.print(Text(f"warning: {message}", style="yellow"), soft_wrap=True)
+
     def snapshot(self) -> tuple[int, int, int, list[tuple[Job, dict[str, Any]]]]:
         """How many are done, failed and in all, and the running jobs with what they said last."""
         with self._lock:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mini import preflight, remote
 from mini._tls import ensure_grpc_trusts_system_ca
+from mini.errors import UsageError
 from mini.image import make_image
 from mini.modal_client import connect, disconnect, doing, off_loop
 from mini.modal_volume import ModalVolume
 from mini.spec import Image
 
-OURS = ("image", "logs", "pull", "environment", "result_limit")
+OURS = ("image", "logs", "pull", "environment", "result_limit", "pass_env")
 """Options of ours; all others are those of `modal.App.function`."""
 
 TIMEOUT = 3600
@@ -84,7 +86,8 @@ class Session:
         client = self.client()
         given = {name: value for name, value in options.items() if name not in OURS and value is not None}
         given.setdefault("timeout", TIMEOUT)
-        mounts = {f"{remote.ROOT}/{remote.OUTPUTS}": self.volume.handle, **given.pop("volumes", {})}
+        mounts: Any = {f"{remote.ROOT}/{remote.OUTPUTS}": self.volume.handle, **self._volumes(given.pop("volumes", {}))}
+        given["secrets"] = self._secrets(given.pop("secrets", ()), options.get("pass_env") or ())
         environment = {
             **(given.pop("env", None) or {}),
             remote.SHARED: self._dict_name,
@@ -108,6 +111,30 @@ class Session:
                 stack.enter_context(modal.enable_output())
             stack.enter_context(app.run(client=client, environment_name=self._environment))
         return function, stack
+
+    def _volumes(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Volumes by mount point; a text is the name of one."""
+        import modal
+
+        return {
+            path: modal.Volume.from_name(what, create_if_missing=True, version=2, environment_name=self._environment)
+            if isinstance(what, str)
+            else what
+            for path, what in given.items()
+        }
+
+    def _secrets(self, given: Iterable[Any], passed: Sequence[str]) -> list[Any]:
+        """Secrets; a text is the name of one. What is passed on from this environment is one more."""
+        import modal
+
+        missing = [name for name in passed if name not in os.environ]
+        if missing:
+            raise UsageError(f"pass_env names {', '.join(missing)}, which this environment does not have; export it")
+        secrets = [
+            modal.Secret.from_name(what, environment_name=self._environment) if isinstance(what, str) else what
+            for what in given
+        ]
+        return [*secrets, *([modal.Secret.from_local_environ(list(passed))] if passed else [])]
 
     def _image(self, given: Any) -> Any:
         if given is None or isinstance(given, Image):

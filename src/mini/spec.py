@@ -33,19 +33,73 @@ class Debug:
 
 
 @dataclass(frozen=True)
+class Modal:
+    """`apparatus=modal`: the options of `ModalApparatus`, which are those of `modal.App.function` and some of ours."""
+
+    kind: ClassVar[str] = "modal"
+    name: str | None = None
+    timeout: int = 3600
+    retries: int = 0
+    max_containers: int | None = None
+    min_containers: int | None = None
+    scaledown_window: int | None = None
+    startup_timeout: int | None = None
+    cpu: float | None = None
+    memory: int | None = None
+    ephemeral_disk: int | None = None
+    region: str | tuple[str, ...] | None = None
+    cloud: str | None = None
+    nonpreemptible: bool = False
+    single_use_containers: bool = False
+    secrets: tuple[str, ...] = ()
+    volumes: tuple[tuple[str, str], ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    pass_env: tuple[str, ...] = ()
+    environment: str | None = None
+    logs: bool = False
+    pull: float | None = 10.0
+    result_limit: float = 32.0
+
+
+@dataclass(frozen=True)
+class Rehearsal(Modal):
+    """`apparatus=rehearsal`: as `modal`; but nothing stays on a volume that goes with the command."""
+
+    kind: ClassVar[str] = "rehearsal"
+    pull: float | None = None
+
+
+GPUS = (
+    *("T4", "L4", "A10", "L40S", "A100", "A100-40GB", "A100-80GB", "RTX-PRO-6000"),
+    *("H100", "H100!", "H200", "B200", "B200+", "B300", "A10G", "ANY"),
+)
+"""The names Modal knows in 2026 (https://modal.com/docs/guide/gpu). New ones appear: others are passed on."""
+
+
+@dataclass(frozen=True)
 class Gpu:
-    """`gpu=…`: the type of GPU, how many for each job, and what to take instead."""
+    """`gpu=…`: the type of GPU, how many for each job, and what to take instead where there is none, in order."""
 
     name: str | None = None
     count: int = 1
     fallback: tuple[str, ...] = ()
 
     @property
-    def option(self) -> str | None:
-        """As an apparatus takes it: `A100`, `A100:2`, or None."""
+    def option(self) -> str | list[str] | None:
+        """As an apparatus takes it: `A100`, `A100:2`, a list in order of preference, or None."""
         if self.name is None:
             return None
-        return self.name if self.count == 1 else f"{self.name}:{self.count}"
+        names = [name if self.count == 1 or ":" in name else f"{name}:{self.count}" for name in self._names]
+        return names if self.fallback else names[0]
+
+    @property
+    def unknown(self) -> list[str]:
+        """The names Modal is not known to have."""
+        return [name for name in self._names if name.split(":")[0].upper() not in GPUS]
+
+    @property
+    def _names(self) -> list[str]:
+        return [name for name in (self.name, *self.fallback) if name is not None]
 
 
 @dataclass(frozen=True)
@@ -62,12 +116,12 @@ class Image:
 class Spec:
     """Where one job runs. Jobs with equal specs run together."""
 
-    apparatus: Local | Debug = Local()
+    apparatus: Local | Debug | Modal = Local()
     gpu: Gpu = Gpu()
     image: Image = Image()
 
 
-_APPARATUS: dict[str, type[Local | Debug]] = {kind.kind: kind for kind in (Local, Debug)}
+_APPARATUS: dict[str, type[Local | Debug | Modal]] = {kind.kind: kind for kind in (Local, Debug, Modal, Rehearsal)}
 
 
 def parse(config: Mapping[str, Any], default: str = "local") -> Spec:
@@ -124,6 +178,10 @@ def _boolean(value: Any) -> bool:
     return value
 
 
+def _region(value: Any) -> str | tuple[str, ...] | None:
+    return value if value is None or isinstance(value, str) else _texts(value)
+
+
 def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         raise TypeError
@@ -138,9 +196,11 @@ def _pairs(value: Any) -> tuple[tuple[str, str], ...]:
 _CHECKS = {
     "int": _integer,
     "int | None": lambda value: None if value is None else _integer(value),
+    "float": _number,
     "float | None": lambda value: None if value is None else _number(value),
     "bool": _boolean,
     "str | None": lambda value: None if value is None else str(value),
+    "str | tuple[str, ...] | None": _region,
     "tuple[str, ...]": _texts,
     "tuple[tuple[str, str], ...]": _pairs,
 }

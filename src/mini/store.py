@@ -192,6 +192,10 @@ class RunFolder:
             "with hydra.sweep.dir=FOLDER, or set this one aside with hydra.launcher.if_exists=set_aside"
         )
 
+    def has_run(self) -> bool:
+        """Whether a run began here."""
+        return (self.path / JOBS).exists()
+
     def set_aside(self) -> None:
         """Rename the folder, if a run left something in it, by the time of its last change."""
         if any((self.path / name).exists() for name in _OF_A_RUN):

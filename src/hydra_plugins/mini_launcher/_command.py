@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from hydra._internal import utils
 from hydra.core.default_element import ConfigDefault
-from hydra.errors import CompactHydraException, HydraException
+from hydra.errors import CompactHydraException, HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
@@ -39,13 +39,15 @@ def install() -> None:
         utils._run_app = _answering(run_app)
 
 
-def refuse(error: BaseException) -> NoReturn:
-    """Say what is wrong and leave with the exit code for wrong usage."""
+def refuse(error: BaseException, code: int = 2) -> NoReturn:
+    """Say what is wrong and leave, with the exit code for wrong usage if nothing else is said."""
     text = str(error)
+    if isinstance(error, MissingConfigException) and "'gpu/" in text:
+        text += "\nA GPU of another name is asked for with gpu.name=NAME."
     if isinstance(error.__cause__, OmegaConfBaseException):
         text = f"{text}\n{error.__cause__}".strip()
     print(f"error: {text}", file=sys.stderr)
-    raise SystemExit(2) from error
+    raise SystemExit(code) from error
 
 
 def _answering(run_app: Callable[..., None]) -> Callable[..., None]:

@@ -32,7 +32,7 @@ class HydraTask:
         resolvers: The OmegaConf resolvers registered on the client, by name, as OmegaConf keeps them.
         job_name: What Hydra calls the application.
         version_base: The version of Hydra whose behaviour the application asked for.
-        cwd: Where the command was given.
+        cwd: Where the command was given; None on another machine.
     """
 
     task_function: TaskFunction
@@ -40,7 +40,7 @@ class HydraTask:
     resolvers: Mapping[str, Callable[..., Any]]
     job_name: str
     version_base: Any
-    cwd: Path
+    cwd: Path | None
 
     def __call__(self, config: DictConfig) -> Any:
         """Run the task with one job's config, as Hydra's basic launcher would.
@@ -70,7 +70,7 @@ class HydraTask:
 
     def _prepare(self) -> None:
         """Make this process look like the one the command was given in."""
-        if Path.cwd() != self.cwd and self.cwd.is_dir():
+        if self.cwd is not None and Path.cwd() != self.cwd and self.cwd.is_dir():
             os.chdir(self.cwd)
         setup_globals()
         for name, resolver in self.resolvers.items():

@@ -22,9 +22,9 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, fi
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from mini import batch, combine, display, spec
+from mini import batch, combine, display, project, spec
 from mini.apparatus.base import Apparatus
-from mini.errors import UsageError
+from mini.errors import CloudError, UsageError
 from mini.job import Job, Outcome, State
 from mini.spec import Spec
 from mini.store import RunFolder, flatten
@@ -90,9 +90,11 @@ class Sweep:
         configs = [self._compose(initial_job_idx + i, list(o)) for i, o in enumerate(job_overrides)]
         try:
             outcomes = self._run(configs, job_overrides, initial_job_idx)
-        except UsageError as error:
+        except (UsageError, CloudError) as error:
             self._folder.forget()
-            refuse(error)
+            if self._folder.has_run():
+                self._report()
+            refuse(error, code=2 if isinstance(error, UsageError) else 1)
         except batch.Interrupted as error:
             self.close()
             self._report()
@@ -124,12 +126,20 @@ class Sweep:
             Path.cwd(),
         )
         by_spec: dict[Spec, list[Job]] = {}
+        elsewhere = dataclasses.replace(task, cwd=None)
         for i, (config, overrides) in enumerate(zip(configs, job_overrides, strict=True)):
-            job = self._job(first + i, task, config, overrides)
-            by_spec.setdefault(self._spec(config, first + i), []).append(job)
+            where = self._spec(config, first + i)
+            is_remote = isinstance(where.apparatus, spec.Modal)
+            if is_remote:  # the folder is on a volume there, at the same relative place
+                with read_write(config), open_dict(config):
+                    config.hydra.sweep.dir = os.path.relpath(self._folder.path)
+            job = self._job(first + i, elsewhere if is_remote else task, config, overrides)
+            by_spec.setdefault(where, []).append(job)
+        for name in sorted({name for where in by_spec for name in where.gpu.unknown}):
+            print(f"warning: Modal is not known to have a GPU {name}; it is asked for as it is", file=sys.stderr)
         groups = [batch.Group(self._on(where), jobs) for where, jobs in by_spec.items()]
         asked = None if self._begun else self._asked(by_spec, len(configs))
-        prints = any(isinstance(where.apparatus, spec.Debug) for where in by_spec)
+        prints = any(isinstance(w.apparatus, spec.Debug) or getattr(w.apparatus, "logs", False) for w in by_spec)
         jobs = [job for group in groups for job in group.jobs]
         outcomes = batch.run(groups, self._folder, display.Display(jobs, live=not prints), asked)
         self._begun = True
@@ -167,11 +177,15 @@ class Sweep:
     def _on(self, where: Spec) -> Apparatus:
         """The apparatus for a spec; the workers of a kind are shared by all specs of that kind."""
         options = where.apparatus
-        if options.kind not in self._apparatus:
-            self._apparatus[options.kind] = _make(options)
+        made = (options.kind, getattr(options, "name", None))
+        if made not in self._apparatus:
+            self._apparatus[made] = _make(options)
             atexit.register(self.close)
         given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-        return self._apparatus[options.kind].w(**given, gpu=where.gpu.option, image=where.image)
+        if isinstance(options, spec.Modal):
+            given.pop("name")  # of the apparatus
+            given |= {name: dict(given[name]) for name in ("volumes", "env")}
+        return self._apparatus[made].w(**given, gpu=where.gpu.option, image=where.image)
 
     def _asked(self, by_spec: dict[Spec, list[Job]], total: int) -> dict[str, Any]:
         return {
@@ -256,14 +270,20 @@ def _changes_directory(config: DictConfig) -> bool:
     return bool(chosen)
 
 
-def _make(options: spec.Local | spec.Debug) -> Apparatus:
+def _make(options: spec.Local | spec.Debug | spec.Modal) -> Apparatus:
     if isinstance(options, spec.Debug):
         from mini.apparatus.debug import DebugApparatus
 
         return DebugApparatus()
-    from mini.apparatus.local import LocalApparatus
+    if isinstance(options, spec.Local):
+        from mini.apparatus.local import LocalApparatus
 
-    return LocalApparatus()
+        return LocalApparatus()
+    from mini.apparatus.modal import ModalApparatus
+    from mini.apparatus.rehearsal import RehearsalApparatus
+
+    kind = RehearsalApparatus if isinstance(options, spec.Rehearsal) else ModalApparatus
+    return kind(options.name or project.name())
 
 
 def _override_columns(overrides: Sequence[str]) -> dict[str, Any]:

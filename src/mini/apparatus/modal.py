@@ -27,6 +27,7 @@ from mini.modal_client import valid_name
 from mini.modal_errors import lost, translate
 from mini.modal_session import OURS, TIMEOUT, Session, retries
 from mini.modal_volume import ModalVolume
+from mini.project import root
 from mini.store import RunFolder
 from mini.wire import Parcel
 
@@ -56,7 +57,8 @@ class ModalApparatus(Apparatus):
             nothing is said. `image`: a `modal.Image`, or the values of the group `image`. `logs` (bool): show what
             jobs print. `pull` (MiB): files up to this size come home when a run is over, larger ones stay on the
             volume; None for all. `result_limit` (MiB): how large a returned value may be, 32 if nothing is said.
-            `environment`: Modal's environment.
+            `secrets` and `volumes` may be names. `pass_env`: names of variables of this environment that jobs get
+            too. `environment`: Modal's environment.
 
     Raises:
         OptionError: An option is unknown or its value impossible; the message names the near ones.
@@ -73,7 +75,7 @@ class ModalApparatus(Apparatus):
         self._session = Session(
             valid,
             volume or valid.lower(),
-            project or _project(),
+            project or root(),
             self.credentials,
             self._options.get("environment"),
         )
@@ -373,8 +375,3 @@ def _not_shipped(project: Path) -> list[ModuleType]:
         if module.__name__ not in ("__main__", "__mp_main__")
         and not os.path.realpath(str(module.__file__)).startswith(there)
     ]
-
-
-def _project() -> Path:
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / "pyproject.toml").exists()), here)

@@ -15,6 +15,9 @@ from mini.loopback.state import State
 BUILDER = "2025.06"
 """The image builder version of the one environment there is; it must be one that the client knows."""
 
+TOKEN = ("ak-loopback", "as-loopback")
+"""A token the control plane accepts; any other that is not empty will do as well."""
+
 _CREATE = (
     api_pb2.OBJECT_CREATION_TYPE_CREATE_IF_MISSING,
     api_pb2.OBJECT_CREATION_TYPE_CREATE_FAIL_IF_EXISTS,
@@ -60,6 +63,19 @@ class Objects:
                 name=name, settings=api_pb2.EnvironmentSettings(image_builder_version=BUILDER)
             ),
         )
+
+    # Tokens.
+
+    async def TokenFlowCreate(self, request: api_pb2.TokenFlowCreateRequest) -> api_pb2.TokenFlowCreateResponse:
+        return api_pb2.TokenFlowCreateResponse(
+            token_flow_id=self.state.new_id("tf"), web_url=f"{self.blob_url}/token", code="loopback", wait_secret="-"
+        )
+
+    async def TokenFlowWait(self, _: api_pb2.TokenFlowWaitRequest) -> api_pb2.TokenFlowWaitResponse:
+        return api_pb2.TokenFlowWaitResponse(token_id=TOKEN[0], token_secret=TOKEN[1], workspace_username="loopback")
+
+    async def WorkspaceNameLookup(self, _: Empty) -> api_pb2.WorkspaceNameLookupResponse:
+        return api_pb2.WorkspaceNameLookupResponse(workspace_name="loopback", username="loopback")
 
     # Mounts.
 
