@@ -45,7 +45,7 @@ def make_image(spec: Image, project: Path) -> Any:
     image = image.uv_pip_install(*installed_pins(), *spec.pip)
     if spec.env:
         image = image.env(dict(spec.env))
-    for package in project_packages(project):
+    for package in [*project_packages(project), *_own_packages(project)]:
         remote = f"{ROOT}/{package.name}"
         if package.is_dir():
             image = image.add_local_dir(str(package), remote, ignore=list(_LEFT_OUT))
@@ -63,6 +63,14 @@ def project_packages(project: Path) -> list[Path]:
         if is_package or path.suffix == ".py":
             found.append(path)
     return found
+
+
+def _own_packages(project: Path) -> list[Path]:
+    """This package, where it is neither the project's own nor an installed distribution's."""
+    source = Path(__file__).parents[1]
+    if source == project / "src" or source.name == "site-packages":
+        return []
+    return [source / "mini", source / "hydra_plugins"]
 
 
 def installed_pins() -> list[str]:

@@ -7,7 +7,7 @@ import enum
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 from mini.errors import JobCancelled, JobError, JobFailed, JobLost, JobTimeout
 
@@ -27,6 +27,13 @@ class State(enum.StrEnum):
     def is_finished(self) -> bool:
         """Whether nothing more will happen to the job by itself."""
         return self not in (State.QUEUED, State.RUNNING)
+
+
+class Compact:
+    """A frozen dataclass that is pickled as its values, without their names: a few of them travel with every job."""
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
+        return type(self), tuple(self.__dict__.values())
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Failure:
+class Failure(Compact):
     """Why a job has no value, as text that can be read anywhere.
 
     Args:
@@ -81,7 +88,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Compact):
     """What became of a job.
 
     Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from mini.errors import CloudError, ConnectionRefused, ImageError, MiniError, TokenError, UsageError, VolumeError
 from mini.job import Failure, State
 
@@ -44,6 +46,9 @@ CALLS: dict[str, tuple[type[MiniError], str]] = {
 }
 
 
+_NOT_AVAILABLE = re.compile(r"the '([\w.]+)' module is not available")  # as Modal's client puts it
+
+
 def translate(error: BaseException, doing: str) -> BaseException:
     """An exception of the client as one of this package's.
 
@@ -82,8 +87,9 @@ def lost(error: BaseException, timeout: float | None) -> tuple[State, Failure]:
         return State.LOST, Failure(
             "OutOfMemory", f"its container ran out of memory; ask for more with memory= ({text})"
         )
-    if isinstance(error, ImportError):
-        missing = getattr(error, "name", None) or text
+    unknown = _NOT_AVAILABLE.search(text) if name == "DeserializationError" else None
+    if isinstance(error, ImportError) or unknown:
+        missing = unknown[1] if unknown else getattr(error, "name", None) or text
         return State.FAILED, Failure(
             name,
             f"the container could not import {missing}: {text}. It has the packages of the image, and the project's "

@@ -34,6 +34,7 @@ class Session:
     """Opens one app for each distinct set of options and keeps it until `close`.
 
     Args:
+        kind: Of the apparatus.
         name: Of the apps.
         volume: The name of the volume.
         project: The folder with `pyproject.toml` and `src/`.
@@ -42,9 +43,10 @@ class Session:
     """
 
     def __init__(
-        self, name: str, volume: str, project: Path, credentials: Credentials, environment: str | None
+        self, kind: str, name: str, volume: str, project: Path, credentials: Credentials, environment: str | None
     ) -> None:
-        self.name, self.project, self._credentials, self._environment = name, project, credentials, environment
+        self._kind, self.name, self.project = kind, name, project
+        self._credentials, self._environment = credentials, environment
         self.volume = ModalVolume(volume, self.client, environment)
         self._lock = threading.RLock()
         self._client: Any = None
@@ -90,6 +92,7 @@ class Session:
         given["secrets"] = self._secrets(given.pop("secrets", ()), options.get("pass_env") or ())
         environment = {
             **(given.pop("env", None) or {}),
+            remote.APPARATUS: self._kind,
             remote.SHARED: self._dict_name,
             remote.VOLUME: self.volume.name,
             remote.RETRIES: str(retries(given.get("retries"))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
 import tarfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +22,8 @@ OUTPUTS = "outputs"
 """The folder under `ROOT` where the volume is mounted, as run folders are under `outputs/` on a local disk."""
 
 # What the function's environment tells it.
-SHARED, VOLUME, RETRIES, RESULT_LIMIT = "MINI_SHARED", "MINI_VOLUME", "MINI_RETRIES", "MINI_RESULT_LIMIT"
+SHARED, VOLUME, RETRIES = "MINI_SHARED", "MINI_VOLUME", "MINI_RETRIES"
+RESULT_LIMIT, APPARATUS = "MINI_RESULT_LIMIT", "MINI_APPARATUS"
 
 
 class AttemptFailed(Exception):
@@ -32,7 +34,7 @@ def execute(message: bytes) -> bytes:
     """Run one job.
 
     Args:
-        message: A pickled pair: where the function is (its digest, and itself where it is short), and a pickled `Call`.
+        message: Pickled: the function's digest, the pickled function where it is short, and a pickled `Call`.
 
     Returns:
         A pickled `Outcome`.
@@ -45,7 +47,7 @@ def execute(message: bytes) -> bytes:
 
     # The control plane on loopback says where its containers' root is; on Modal it is /root.
     os.chdir(os.environ.get("MINI_ROOT", ROOT))
-    (digest, inline), data = pickle.loads(message)
+    digest, inline, data = pickle.loads(message)
     call: Call = pickle.loads(data)
     retries = int(os.environ.get(RETRIES, "0"))
     if retries:
@@ -58,9 +60,8 @@ def execute(message: bytes) -> bytes:
             interrupts=(InputCancellation,),
             passes=(KeyboardInterrupt,),  # a preemption: the input will be given to another container
             where={
-                "apparatus": "modal",
+                **_place(),
                 "call": modal.current_function_call_id(),
-                "task": os.environ.get("MODAL_TASK_ID"),
             },
         )
     except worker.Interrupted as interrupted:
@@ -104,6 +105,25 @@ def _commit(call: Call) -> None:
     """Make what a job wrote visible to others, if it wrote anything."""
     if VOLUME in os.environ and call.folder is not None and Path(call.folder).is_dir():
         volume(os.environ[VOLUME]).commit()
+
+
+@cache
+def _place() -> dict[str, str]:
+    """What a container knows of itself."""
+    place = {"apparatus": os.environ.get(APPARATUS, "modal"), "task": os.environ.get("MODAL_TASK_ID")}
+    for name, variable in (("region", "MODAL_REGION"), ("cloud", "MODAL_CLOUD_PROVIDER")):
+        place[name] = os.environ.get(variable)
+    return {**{name: value for name, value in place.items() if value}, **_gpu()}
+
+
+def _gpu() -> dict[str, str]:
+    """The name of the GPU, which may be another than the one that was asked for first."""
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        names = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"gpu": f"{names[0]} x{len(names)}" if len(names) > 1 else names[0]} if names else {}
 
 
 @cache

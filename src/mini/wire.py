@@ -14,7 +14,7 @@ from typing import Any
 import cloudpickle
 
 from mini.errors import UnpicklableError
-from mini.job import Job
+from mini.job import Compact, Job
 
 _DEPTH = 12
 
@@ -85,7 +85,7 @@ class Parcel:
 
 
 @dataclass(frozen=True)
-class Call:
+class Call(Compact):
     """What the far side needs of one job, besides the function. Fields as in `Job`.
 
     The arguments are pickled apart, so that a job whose arguments cannot be unpickled there still has a name.

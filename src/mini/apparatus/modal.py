@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import os
 import pickle
@@ -33,7 +34,7 @@ from mini.wire import Parcel
 
 # What the apparatus decides itself: how the function travels, what it is called, what it is.
 _NOT_OPTIONS = ("self", "serialized", "name", "is_generator", "include_source", "schedule", "max_inputs")
-_INLINE = 512  # bytes; a function this short travels with each input, which costs less than a place of its own
+_INLINE = 2048  # bytes; functions that need no more for all inputs travel with them, and have no place of their own
 _LONGEST = 24 * 3600  # seconds; Modal's own limit
 _PULL = 10.0  # MiB
 _CLOSING = 3.0  # seconds
@@ -73,6 +74,7 @@ class ModalApparatus(Apparatus):
         super().__init__(name, **options)
         valid = valid_name(name)
         self._session = Session(
+            self.kind,
             valid,
             volume or valid.lower(),
             project or root(),
@@ -137,7 +139,9 @@ class ModalApparatus(Apparatus):
         Raises:
             UsageError: A job's folder is not under `outputs/`.
         """
-        moved = [replace(job, folder=str(on_volume(Path(job.folder)))) if job.folder else job for job in jobs]
+        moved = [
+            replace(job, folder=str(on_volume(Path(job.folder)))) if job.record and job.folder else job for job in jobs
+        ]
         with wire.by_value(_not_shipped(self._session.project)):
             return super().encode(moved)
 
@@ -145,18 +149,19 @@ class ModalApparatus(Apparatus):
         if not parcels:
             return _ModalStream(self, None, [], [])
         function = self._session.function(self._options)
-        inline = {p.shared.digest: p.shared.data if len(p.shared.data) <= _INLINE else None for p in parcels}
-        stored = {p.shared.digest: p.shared.data for p in parcels if inline[p.shared.digest] is None}
-        if stored:
-            self._session.store(stored)
-        messages = [pickle.dumps(((p.shared.digest, inline[p.shared.digest]), p.data), protocol=5) for p in parcels]
+        shared = {p.shared.digest: p.shared.data for p in parcels}
+        if is_stored := sum(len(p.shared.data) for p in parcels) > _INLINE:
+            self._session.store(shared)
+        messages = [
+            pickle.dumps((p.shared.digest, None if is_stored else p.shared.data, p.data), protocol=5) for p in parcels
+        ]
         return _ModalStream(self, function, messages, [p.job for p in parcels])
 
     def _close(self) -> None:
         self._session.close()
 
     def _folder(self, batch: str, index: int) -> str:
-        return str(PurePosixPath(remote.OUTPUTS, self._session.name, batch, str(index)))
+        return f"{remote.OUTPUTS}/{self._session.name}/{batch}/{index}"
 
     def _viewing(self, options: Mapping[str, Any]) -> ModalApparatus:
         view = self.w()
@@ -365,13 +370,16 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
 
 def _not_shipped(project: Path) -> list[ModuleType]:
     """The modules a container will not have: neither installed, nor under the project's `src/`."""
-    there = tuple(
-        {os.path.realpath(str(path)) + os.sep for path in (sys.prefix, sys.base_prefix, project / "src", *_INSTALLED)}
-    )
-    modules = [module for module in list(sys.modules.values()) if isinstance(getattr(module, "__file__", None), str)]
     return [
         module
-        for module in modules
-        if module.__name__ not in ("__main__", "__mp_main__")
-        and not os.path.realpath(str(module.__file__)).startswith(there)
+        for name, module in list(sys.modules.items())
+        if name not in ("__main__", "__mp_main__")
+        and isinstance(file := getattr(module, "__file__", None), str)
+        and not _is_shipped(file, project)
     ]
+
+
+@functools.cache
+def _is_shipped(file: str, project: Path) -> bool:
+    there = (sys.prefix, sys.base_prefix, project / "src", *_INSTALLED)
+    return os.path.realpath(file).startswith(tuple(os.path.realpath(str(path)) + os.sep for path in there))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
+import ssl
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,10 +34,11 @@ class ControlPlane:
     Args:
         folder: Where its files go; None for a temporary folder that goes with it.
         port: The port; 0 for any.
+        certificate: To serve gRPC over TLS.
     """
 
-    def __init__(self, folder: Path | None = None, port: int = 0) -> None:
-        self._temporary = folder is None
+    def __init__(self, folder: Path | None = None, port: int = 0, certificate: ssl.SSLContext | None = None) -> None:
+        self._certificate = certificate
         # Unix sockets have short paths: the system's temporary folder, whatever the caller's.
         self._folder = Path(tempfile.mkdtemp(prefix="mini-", dir=None if folder is None else folder))
         self.state = State(self._folder)
@@ -56,10 +58,10 @@ class ControlPlane:
         self.objects = Objects(self.state, self._files_url)
         self.calls = Calls(self.state, self.volumes, self._container_server, cores())
         self._server = Server([_Service(self.state, self.objects, self.volumes, self.calls)])
-        await self._server.start("127.0.0.1", self._port)
+        await self._server.start("127.0.0.1", self._port, ssl=self._certificate)
         assert self._server._server is not None
         port = self._server._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http{'s' if self._certificate else ''}://127.0.0.1:{port}"
 
     async def stop(self) -> None:
         """End every container and stop to serve."""
@@ -159,10 +161,11 @@ class Loopback:
 
     Args:
         folder: As for `ControlPlane`.
+        certificate: As for `ControlPlane`.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.plane = ControlPlane(folder)
+    def __init__(self, folder: Path | None = None, certificate: ssl.SSLContext | None = None) -> None:
+        self.plane = ControlPlane(folder, certificate=certificate)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mini-loopback", daemon=True)
         self._running = False
