@@ -95,11 +95,12 @@ def off_loop(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @contextlib.contextmanager
-def doing(what: str) -> Iterator[None]:
+def doing(what: str, client: Any = None) -> Iterator[None]:
     """Translate what Modal's client raises.
 
     Args:
         what: What is being done, such as "open an app on Modal".
+        client: The client, to ask for the log of a build that failed.
 
     Raises:
         MiniError: As `modal_errors` says; for an image that could not be built, with the end of the build's log.
@@ -111,16 +112,16 @@ def doing(what: str) -> Iterator[None]:
         if translated is error:
             raise
         if isinstance(translated, ImageError):
-            translated = ImageError(f"{translated}\n{_build_log(error)}")
+            translated = ImageError(f"{translated}\n{_build_log(error, client)}")
         raise translated from error
 
 
-def _build_log(error: Any) -> str:
+def _build_log(error: Any, client: Any) -> str:
     """The end of a build's log."""
     with contextlib.suppress(Exception):
         import modal
 
-        entries = modal.Image.from_id(error.image_id).logs.tail(entries=20)
+        entries = modal.Image.from_id(error.image_id, client=client).logs.tail(entries=20)
         return "".join(entry.message for entry in entries)
     return "its log is on Modal's dashboard; apparatus.logs=true shows it here"
 

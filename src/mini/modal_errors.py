@@ -19,6 +19,7 @@ CALLS: dict[str, tuple[type[MiniError], str]] = {
     "ConnectionError": (ConnectionRefused, "the connection to Modal was lost"),
     "DataLossError": (CloudError, "Modal lost data"),
     "DeserializationError": (CloudError, "a value could not be unpickled; do the versions here and there agree?"),
+    "Error": (CloudError, "Modal failed"),
     "ExecTimeoutError": (CloudError, "a command took too long"),
     "ExecutionError": (CloudError, "Modal could not do it"),
     "FunctionTimeoutError": (CloudError, "a function took longer than its timeout"),
@@ -28,6 +29,7 @@ CALLS: dict[str, tuple[type[MiniError], str]] = {
     "InternalFailure": (CloudError, "Modal had an internal failure; try again"),
     "InvalidError": (UsageError, "Modal does not take this"),
     "LogsFetchError": (CloudError, "the logs could not be fetched"),
+    "ModuleNotMountable": (UsageError, "a package under src/ cannot be shipped as it is"),
     "MountUploadTimeoutError": (CloudError, "uploading the source took too long; try again on a better line"),
     "NotFoundError": (CloudError, "Modal does not know it"),
     "OutputExpiredError": (CloudError, "the result is gone from Modal's memory (7 days); its record is on the volume"),
@@ -46,6 +48,7 @@ CALLS: dict[str, tuple[type[MiniError], str]] = {
 }
 
 
+_OUT_OF_MEMORY = re.compile(r"out of memory|out-of-memory|\bOOM\b", re.IGNORECASE)
 _NOT_AVAILABLE = re.compile(r"the '([\w.]+)' module is not available")  # as Modal's client puts it
 
 
@@ -62,7 +65,7 @@ def translate(error: BaseException, doing: str) -> BaseException:
     if not type(error).__module__.startswith("modal."):
         return error
     kind, meaning = next(
-        (CALLS[base.__name__] for base in type(error).__mro__ if base.__name__ in CALLS), (CloudError, "Modal failed")
+        (CALLS[base.__name__] for base in type(error).__mro__ if base.__name__ in CALLS), CALLS["Error"]
     )
     detail = str(error) or str(error.__cause__ or "")
     return kind(f"cannot {doing}: {meaning} ({type(error).__name__}: {detail})")
@@ -81,9 +84,10 @@ def lost(error: BaseException, timeout: float | None) -> tuple[State, Failure]:
         return State.TIMEOUT, Failure("Timeout", f"it ran for {limit}, and was stopped")
     if name == "OutputExpiredError":
         return State.LOST, Failure("Expired", "its result is gone from Modal's memory; its record may be on the volume")
-    if "cancelled" in text.lower() or name in ("InputCancellation", "CancelledError"):
+    # A container that was told to stop answers with an error without words.
+    if "cancelled" in text.lower() or (name, text) == ("RemoteError", ""):
         return State.CANCELLED, Failure("Cancelled", "it was stopped before it finished")
-    if "out of memory" in text.lower() or "oom" in text.lower():
+    if _OUT_OF_MEMORY.search(text):
         return State.LOST, Failure(
             "OutOfMemory", f"its container ran out of memory; ask for more with memory= ({text})"
         )

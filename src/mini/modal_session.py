@@ -99,7 +99,7 @@ class Session:
             remote.RESULT_LIMIT: str(int(float(options.get("result_limit") or RESULT_LIMIT) * 2**20)),
         }
         stack = contextlib.ExitStack()
-        with doing("open an app on Modal"):
+        with doing("open an app on Modal", client):
             app = modal.App(self.name)
             function = app.function(
                 **given,

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mini.errors import UsageError, VolumeError
+from mini.errors import MiniError, UsageError, VolumeError
 from mini.modal_client import off_loop
 from mini.modal_errors import translate
 
@@ -161,7 +161,7 @@ class ModalVolume:
     def _doing(self, what: str) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
+        except (FileNotFoundError, MiniError):
             raise
         except Exception as error:
             if type(error).__name__ == "NotFoundError":

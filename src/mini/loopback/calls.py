@@ -241,8 +241,9 @@ class Calls:
         seen = int(request.last_entry_id.split("-")[0] or 0)
         deadline = time.monotonic() + request.timeout
         while True:
-            if by_index:
-                chosen = [o for o in call.outputs if request.start_idx <= o.idx <= request.end_idx]
+            if by_index:  # of several attempts the last
+                latest = {o.idx: o for o in call.outputs if request.start_idx <= o.idx <= request.end_idx}
+                chosen = list(latest.values())
             else:
                 chosen = call.outputs[seen : seen + (request.max_values or 200)]
             left = deadline - time.monotonic()
@@ -463,6 +464,11 @@ class ContainerCalls:
         every = self.state.faults.kill_every
         if every and self.calls._given % every == 0:
             asyncio.get_running_loop().call_later(0.01, self.container.kill)
+        if self.state.faults.out_of_memory:
+            why = f"Container {self.container.task_id} was killed: it ran out of memory (OOM)"
+            self.container.current.pop(item.id)
+            self.calls._finish(item, _RESULT(status=_RESULT.GENERIC_STATUS_FAILURE, exception=why))
+            self.container.kill()
         return api_pb2.FunctionGetInputsResponse(
             inputs=[
                 api_pb2.FunctionGetInputsItem(

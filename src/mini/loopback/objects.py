@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 
@@ -134,6 +135,27 @@ class Objects:
             status=api_pb2.GenericResult.GENERIC_STATUS_FAILURE, exception="the build failed"
         )
         yield api_pb2.ImageJoinStreamingResponse(result=failure, entry_id="2-0", eof=True)
+
+    async def ImageFromId(self, request: api_pb2.ImageFromIdRequest) -> api_pb2.ImageFromIdResponse:
+        return api_pb2.ImageFromIdResponse(
+            image_id=request.image_id, metadata=api_pb2.ImageMetadata(image_builder_version=BUILDER)
+        )
+
+    async def ImageBuildChainGet(
+        self, request: api_pb2.ImageBuildChainGetRequest
+    ) -> api_pb2.ImageBuildChainGetResponse:
+        step = api_pb2.ImageBuildStep(image_id=request.image_id, builder_app_id=request.image_id)
+        step.started_at.GetCurrentTime()
+        step.finished_at.GetCurrentTime()
+        return api_pb2.ImageBuildChainGetResponse(build_steps=[step])
+
+    async def AppFetchLogs(self, request: api_pb2.AppFetchLogsRequest) -> api_pb2.AppFetchLogsResponse:
+        if request.app_id in self.state.failed_builds:
+            lines = self.state.failed_builds[request.app_id].splitlines(keepends=True)
+            items = [api_pb2.TaskLogs(data=line, timestamp=time.time()) for line in lines]
+        else:
+            items = self.state.apps[request.app_id].logs
+        return api_pb2.AppFetchLogsResponse(batches=[api_pb2.TaskLogsBatch(items=items[-(request.limit or 1000) :])])
 
     # Secrets.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import shutil
 import ssl
@@ -96,7 +97,7 @@ class ControlPlane:
         data = await request.read()
         target.write_bytes(data)
         self.state.bytes_in["http"] += len(data)
-        return web.Response(headers={"ETag": "loopback"}, body=b"stored")
+        return web.Response(headers={"ETag": f'"{hashlib.md5(data).hexdigest()}"'}, body=b"stored")
 
     async def _range(self, request: web.Request) -> web.Response:
         start, end = int(request.match_info["start"]), int(request.match_info["end"])

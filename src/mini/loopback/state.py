@@ -24,6 +24,7 @@ class Faults:
         build_log: Fail every image build, with this log.
         startup_exit: Containers exit with this code at once; None lets them start.
         expire: Results are gone.
+        out_of_memory: The container of every input is said to have run out of memory.
     """
 
     kill_every: int = 0
@@ -33,6 +34,7 @@ class Faults:
     build_log: str | None = None
     startup_exit: int | None = None
     expire: bool = False
+    out_of_memory: bool = False
 
 
 @dataclass
