@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import os
@@ -66,6 +67,7 @@ class Session:
                 ensure_grpc_trusts_system_ca()
                 url, token = self._credentials()
                 self._client = connect(preflight.choose(url), token)
+                atexit.register(self.close)
             return self._client
 
     @off_loop
@@ -212,6 +214,7 @@ class Session:
     @off_loop
     def close(self) -> None:
         """Close the apps and the connection."""
+        atexit.unregister(self.close)
         with self._lock:
             for _, stack in self._apps.values():
                 with contextlib.suppress(Exception):  # the server may be gone; there is nothing left to stop then

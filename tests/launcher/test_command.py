@@ -29,6 +29,12 @@ def run(*overrides, **options):
         (["apparatus.kind=lokal"], "apparatus.kind='lokal' is unknown; did you mean 'local'"),
         (["apparatus=lokal"], "Could not find 'apparatus/lokal'"),
         (["gpu=a1000", "x=1,2"], "Could not find 'gpu/a1000'"),
+        (["gpu=a1000"], "A GPU of another name is asked for with gpu.name=NAME"),
+        (
+            ["apparatus=modal", "apparatus.timeout=0"],
+            "timeout=0 is not possible: it must be a number of seconds from 1",
+        ),
+        (["apparatus=modal", "apparatus.tiemout=60"], "apparatus.tiemout is not an option of apparatus; did you mean"),
         (["y=1", "x=1,2"], "Key 'y' is not in struct"),
         (["x=1,2,3", "group=one,one,tow"], "Could not find 'group/tow'"),
         (["x=1,2", "group=two,one", "group.extra=3"], "Key 'extra' is not in struct"),
@@ -102,6 +108,59 @@ def test_an_interrupt_stops_the_jobs_and_keeps_what_finished():
     while subprocess.run(["pgrep", "-g", str(command.pid)], capture_output=True).stdout:
         assert time.monotonic() < deadline, "a process was left behind"
         time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_an_interrupt_cancels_the_remote_calls_and_keeps_what_finished():
+    command = subprocess.Popen(
+        [
+            *(sys.executable, APPLICATION, "apparatus=rehearsal", "do=interrupt", "x=0,1,2,3"),
+            *("apparatus.max_containers=2", "hydra.sweep.dir=outputs/out"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    seen = ""
+    for line in command.stderr:
+        seen += line
+        if "[2/4]" in line:
+            break
+    os.killpg(command.pid, signal.SIGINT)
+    _, err = command.communicate(timeout=60)
+    assert command.returncode == 130, seen + err
+    assert "2 of 4 jobs had finished" in err
+    assert "Traceback" not in err
+    assert Path("outputs/out/0/record.json").exists()
+    assert Path("outputs/out/1/.hydra/config.yaml").exists()
+    assert Path("outputs/out/results.parquet").exists()
+    deadline = time.monotonic() + 20
+    while subprocess.run(["pgrep", "-g", str(command.pid)], capture_output=True).stdout:
+        assert time.monotonic() < deadline, "a process was left behind"
+        time.sleep(0.1)
+
+
+def test_a_run_folder_elsewhere_cannot_be_on_the_volume():
+    done = run("apparatus=rehearsal", "hydra.sweep.dir=elsewhere")
+    assert done.returncode == 2
+    assert "is not under ./outputs/" in done.stderr
+    assert not Path("elsewhere").exists()
+
+
+def test_without_a_token_nothing_is_begun():
+    done = run("apparatus=modal", "x=1,2")
+    assert done.returncode == 1
+    assert "there is no Modal token; run `./go auth`" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(Path("outputs").glob("*/*"))
+
+
+def test_a_gpu_nobody_knows_is_warned_of_and_passed_on():
+    done = run("apparatus=rehearsal", "gpu=t4", "gpu.name=B999", "gpu.fallback=[A100]")
+    assert done.returncode == 0, done.stderr
+    assert "warning: Modal is not known to have a GPU B999" in done.stderr
+    assert "A100;" not in done.stderr
 
 
 def test_help_and_show_config_are_hydras():

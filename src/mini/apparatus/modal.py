@@ -40,6 +40,8 @@ _PULL = 10.0  # MiB
 _CLOSING = 3.0  # seconds
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
+_OWN_SOURCE = Path(__file__).parents[2]  # shipped even where this package is no part of the project
+
 
 class ModalApparatus(Apparatus):
     """Runs jobs in containers on Modal.
@@ -381,5 +383,5 @@ def _not_shipped(project: Path) -> list[ModuleType]:
 
 @functools.cache
 def _is_shipped(file: str, project: Path) -> bool:
-    there = (sys.prefix, sys.base_prefix, project / "src", *_INSTALLED)
+    there = (sys.prefix, sys.base_prefix, project / "src", _OWN_SOURCE, *_INSTALLED)
     return os.path.realpath(file).startswith(tuple(os.path.realpath(str(path)) + os.sep for path in there))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,11 @@ class _Stage:
         with self._lock:
             if self.loopback is None:
                 self.loopback = Loopback().__enter__()
+                atexit.register(self.close)
             return self.loopback.url, TOKEN
 
     def close(self) -> None:
+        atexit.unregister(self.close)
         with self._lock:
             if self.loopback is not None:
                 self.loopback.__exit__(None, None, None)
