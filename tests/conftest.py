@@ -25,6 +25,13 @@ def _own_folder(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture
+def in_project():
+    """A working directory whose project is this one."""
+    for name in ("pyproject.toml", "uv.lock", "src"):
+        Path(name).symlink_to(PROJECT / name)
+
+
 @pytest.fixture(params=sorted(KINDS))
 def apparatus(request):
     """Each apparatus in turn."""

@@ -13,6 +13,8 @@ import ssl
 import tempfile
 from pathlib import Path
 
+from mini.store import cache_folder
+
 _FOUND = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Alpine
     "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, Red Hat
@@ -40,7 +42,7 @@ def ensure_grpc_trusts_system_ca() -> Path | None:
     if system is None:
         return None
     data = original.read_bytes().rstrip() + b"\n\n" + system.read_bytes()
-    bundle = _private_folder() / f"ca-{hashlib.sha256(data).hexdigest()[:16]}.pem"
+    bundle = cache_folder("tls") / f"ca-{hashlib.sha256(data).hexdigest()[:16]}.pem"
     if not bundle.exists():
         handle, name = tempfile.mkstemp(dir=bundle.parent)
         with os.fdopen(handle, "wb") as file:
@@ -65,9 +67,3 @@ def _system_authorities() -> Path | None:
         return path
     candidates = [ssl.get_default_verify_paths().cafile, *_FOUND]
     return next((Path(path) for path in candidates if path and Path(path).is_file()), None)
-
-
-def _private_folder() -> Path:
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mini"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder

@@ -8,16 +8,13 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mini import preflight, remote
 from mini._tls import ensure_grpc_trusts_system_ca
 from mini.errors import UsageError
-from mini.image import make_image
 from mini.modal_client import connect, disconnect, doing, off_loop
 from mini.modal_volume import ModalVolume
-from mini.spec import Image
 
 OURS = ("image", "logs", "pull", "environment", "result_limit", "pass_env")
 """Options of ours; all others are those of `modal.App.function`."""
@@ -28,6 +25,9 @@ TIMEOUT = 3600
 RESULT_LIMIT = 32
 """MiB a returned value may have where nothing is said."""
 
+HF_HOME, HF_VOLUME = "/cache/huggingface", "huggingface-cache"
+"""Where a container keeps what it downloads from Hugging Face with `image.hf_cache`, and the volume that is there."""
+
 Credentials = Callable[[], tuple[str, tuple[str, str]]]
 
 
@@ -35,19 +35,22 @@ class Session:
     """Opens one app for each distinct set of options and keeps it until `close`.
 
     Args:
-        kind: Of the apparatus.
         name: Of the apps.
         volume: The name of the volume.
-        project: The folder with `pyproject.toml` and `src/`.
         credentials: Returns the server's address and the token; called at the first contact.
+        image: Returns the image for some options, and what its containers find in their environment.
         environment: Modal's environment; None for the configured one.
     """
 
     def __init__(
-        self, kind: str, name: str, volume: str, project: Path, credentials: Credentials, environment: str | None
+        self,
+        name: str,
+        volume: str,
+        credentials: Credentials,
+        image: Callable[[Mapping[str, Any]], tuple[Any, Mapping[str, str]]],
+        environment: str | None,
     ) -> None:
-        self._kind, self.name, self.project = kind, name, project
-        self._credentials, self._environment = credentials, environment
+        self.name, self._credentials, self._image, self._environment = name, credentials, image, environment
         self.volume = ModalVolume(volume, self.client, environment)
         self._lock = threading.RLock()
         self._client: Any = None
@@ -87,14 +90,19 @@ class Session:
     def _open(self, options: Mapping[str, Any], key: str) -> tuple[Any, contextlib.ExitStack]:
         import modal
 
+        # What is wrong with the image is known without Modal.
+        image, known = self._image(options)
         client = self.client()
         given = {name: value for name, value in options.items() if name not in OURS and value is not None}
         given.setdefault("timeout", TIMEOUT)
         mounts: Any = {f"{remote.ROOT}/{remote.OUTPUTS}": self.volume.handle, **self._volumes(given.pop("volumes", {}))}
+        if getattr(options.get("image"), "hf_cache", False):
+            mounts |= self._volumes({HF_HOME: HF_VOLUME})
+            given["env"] = {"HF_HOME": HF_HOME, **(given.get("env") or {})}
         given["secrets"] = self._secrets(given.pop("secrets", ()), options.get("pass_env") or ())
         environment = {
             **(given.pop("env", None) or {}),
-            remote.APPARATUS: self._kind,
+            **known,
             remote.SHARED: self._dict_name,
             remote.VOLUME: self.volume.name,
             remote.RETRIES: str(retries(given.get("retries"))),
@@ -105,7 +113,7 @@ class Session:
             app = modal.App(self.name)
             function = app.function(
                 **given,
-                image=self._image(options.get("image")),
+                image=image,
                 volumes=mounts,
                 env=environment,
                 serialized=True,
@@ -140,11 +148,6 @@ class Session:
             for what in given
         ]
         return [*secrets, *([modal.Secret.from_local_environ(list(passed))] if passed else [])]
-
-    def _image(self, given: Any) -> Any:
-        if given is None or isinstance(given, Image):
-            return make_image(given or Image(), self.project)
-        return given
 
     @off_loop
     def store(self, shared: Mapping[str, bytes]) -> None:

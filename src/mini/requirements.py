@@ -18,6 +18,9 @@ from mini.errors import UsageError, did_you_mean
 LEFT_OUT = ("local", "dev")
 """The dependency groups a container does without, where nothing else is said."""
 
+CUDA = "cuda"
+"""The group that is for a GPU: installed remotely only."""
+
 PROJECT = "the project"
 """What the group is called of the dependencies that are in no group."""
 
@@ -88,7 +91,7 @@ def uv_freeze(
 
     Args:
         project: The folder with `pyproject.toml` and `uv.lock`.
-        exclude_groups: Dependency groups to leave out; those of `LEFT_OUT` need not exist.
+        exclude_groups: Dependency groups to leave out; those of `LEFT_OUT` and `CUDA` need not exist.
         python: The container's Python, such as `3.12`.
         check: Whether a lock that is behind `pyproject.toml` is refused.
         counts: Whether `groups` is filled, which takes one more call of uv for each.
@@ -114,8 +117,10 @@ def uv_freeze(
     excluded = tuple(exclude_groups)
     known = _groups(project)
     for name in excluded:
-        if name not in known and name not in LEFT_OUT:
-            raise UsageError(f"image.exclude_groups: there is no dependency group {name!r}; {did_you_mean(name, known)}")
+        if name not in known and name not in (*LEFT_OUT, CUDA):
+            raise UsageError(
+                f"image.exclude_groups: there is no dependency group {name!r}; {did_you_mean(name, known)}"
+            )
     if check:
         _uv(project, "lock", "--check", "--offline", otherwise="uv.lock is behind pyproject.toml; run `uv lock`")
     included = [name for name in known if name not in excluded]

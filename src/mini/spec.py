@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from mini.errors import OptionError, did_you_mean
@@ -67,6 +67,7 @@ class Rehearsal(Modal):
 
     kind: ClassVar[str] = "rehearsal"
     pull: float | None = None
+    isolated: bool = True
 
 
 GPUS = (
@@ -107,9 +108,16 @@ class Image:
     """`image=…`: what a container is built from."""
 
     python: str | None = None
+    base: str | None = None
     apt: tuple[str, ...] = ()
     pip: tuple[str, ...] = ()
-    env: tuple[tuple[str, str], ...] = field(default=())
+    run: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    exclude_groups: tuple[str, ...] = ("local", "dev")
+    builder: str | None = None
+    max_upload: float | None = 200.0
+    hf_cache: bool = False
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,13 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
+def cache_folder(name: str) -> Path:
+    """A private folder of this user for what can be made again."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mini" / name
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
 def write_live(folder: Path, values: Mapping[str, Any]) -> None:
     """Write how far a job is. A cache: a failure to write is no failure of the job."""
     with contextlib.suppress(OSError):

@@ -42,7 +42,7 @@ def run(*overrides, **options):
         (["hydra.sweep.dir=/proc/none"], "cannot write the run folder /proc/none"),
     ],
 )
-def test_bad_input_is_refused_before_any_job_starts(overrides, said):
+def test_bad_input_is_refused_before_any_job_starts(overrides, said, in_project):
     done = run(*overrides)
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
@@ -111,7 +111,7 @@ def test_an_interrupt_stops_the_jobs_and_keeps_what_finished():
 
 
 @pytest.mark.slow
-def test_an_interrupt_cancels_the_remote_calls_and_keeps_what_finished():
+def test_an_interrupt_cancels_the_remote_calls_and_keeps_what_finished(in_project):
     command = subprocess.Popen(
         [
             *(sys.executable, APPLICATION, "apparatus=rehearsal", "do=interrupt", "x=0,1,2,3"),
@@ -141,14 +141,14 @@ def test_an_interrupt_cancels_the_remote_calls_and_keeps_what_finished():
         time.sleep(0.1)
 
 
-def test_a_run_folder_elsewhere_cannot_be_on_the_volume():
+def test_a_run_folder_elsewhere_cannot_be_on_the_volume(in_project):
     done = run("apparatus=rehearsal", "hydra.sweep.dir=elsewhere")
     assert done.returncode == 2
     assert "is not under ./outputs/" in done.stderr
     assert not Path("elsewhere").exists()
 
 
-def test_without_a_token_nothing_is_begun():
+def test_without_a_token_nothing_is_begun(in_project):
     done = run("apparatus=modal", "x=1,2")
     assert done.returncode == 1
     assert "there is no Modal token; run `./go auth`" in done.stderr
@@ -156,7 +156,7 @@ def test_without_a_token_nothing_is_begun():
     assert not list(Path("outputs").glob("*/*"))
 
 
-def test_a_gpu_nobody_knows_is_warned_of_and_passed_on():
+def test_a_gpu_nobody_knows_is_warned_of_and_passed_on(in_project):
     done = run("apparatus=rehearsal", "gpu=t4", "gpu.name=B999", "gpu.fallback=[A100]")
     assert done.returncode == 0, done.stderr
     assert "warning: Modal is not known to have a GPU B999" in done.stderr

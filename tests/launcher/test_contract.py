@@ -33,7 +33,7 @@ def returned(index, folder="outputs/out"):
 
 
 @pytest.fixture(params=["local", "debug", "rehearsal"])
-def kind(request):
+def kind(request, in_project):
     return f"apparatus={request.param}"
 
 
@@ -58,7 +58,7 @@ def test_chdir_and_env_are_honoured(kind):
 
 
 @pytest.mark.parametrize("kind", ["apparatus=debug", "apparatus=rehearsal"])
-def test_callbacks_are_called_around_each_job(kind, tmp_path):
+def test_callbacks_are_called_around_each_job(kind, tmp_path, in_project):
     run(
         "x=1,2",
         kind,

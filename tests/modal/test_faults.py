@@ -16,6 +16,7 @@ from mini.errors import ImageError, JobCancelled, JobLost, JobTimeout, ResultToo
 from mini.job import Job, State
 from mini.store import RunFolder
 
+PROJECT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(60)
 
 
@@ -227,8 +228,8 @@ def test_an_expired_result_is_told_apart(rehearsal):
 
 def test_logs_are_shown_when_asked_for(tmp_path):
     program = (
-        "from mini import RehearsalApparatus\n"
-        "with RehearsalApparatus('test', logs=True) as a:\n"
+        "from pathlib import Path\nfrom mini import RehearsalApparatus\n"
+        f"with RehearsalApparatus('test', project=Path({str(PROJECT)!r}), logs=True) as a:\n"
         "    a.run(lambda: print('from the container ✓'))\n"
         "    import time; time.sleep(1)\n"
     )
@@ -269,6 +270,6 @@ def test_a_call_the_control_plane_does_not_know_says_its_name(rehearsal):
 
 
 def test_two_runs_at_once_do_not_meet():
-    with RehearsalApparatus("same") as one, RehearsalApparatus("same") as other:
+    with RehearsalApparatus("same", project=PROJECT) as one, RehearsalApparatus("same", project=PROJECT) as other:
         assert one.run(abs, -1) == other.run(abs, -1) == 1
         assert one.loopback.url != other.loopback.url

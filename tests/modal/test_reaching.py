@@ -15,6 +15,7 @@ from mini import ModalApparatus
 from mini.errors import ConnectionRefused, TokenError
 from mini.loopback.plane import TOKEN, Loopback
 
+PROJECT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(20)
 
 
@@ -28,7 +29,7 @@ def point_at(monkeypatch, url, token=TOKEN):
 
 
 def first_job():
-    with ModalApparatus("test") as apparatus:
+    with ModalApparatus("test", project=PROJECT) as apparatus:
         apparatus.run(abs, -1)
 
 
@@ -119,7 +120,7 @@ def test_the_authority_of_the_network_is_trusted_when_it_is_named(private, tmp_p
         checked = check(loopback, tmp_path, SSL_CERT_FILE=authority)
         assert (checked.returncode, checked.stderr) == (0, "")
         assert TOKEN[1] not in checked.stdout
-    (bundle,) = (tmp_path / "mini").iterdir()
+    (bundle,) = (tmp_path / "mini" / "tls").iterdir()
     known = Path(certifi.__file__).with_name("cacert.pem")
     assert known.read_bytes().rstrip() in bundle.read_bytes()
     assert bundle.stat().st_mode & 0o077 == 0

@@ -138,7 +138,7 @@ class Sweep:
         for name in sorted({name for where in by_spec for name in where.gpu.unknown}):
             print(f"warning: Modal is not known to have a GPU {name}; it is asked for as it is", file=sys.stderr)
         groups = [batch.Group(self._on(where), jobs) for where, jobs in by_spec.items()]
-        asked = None if self._begun else self._asked(by_spec, len(configs))
+        asked = None if self._begun else self._asked(groups, by_spec, len(configs))
         prints = any(isinstance(w.apparatus, spec.Debug) or getattr(w.apparatus, "logs", False) for w in by_spec)
         jobs = [job for group in groups for job in group.jobs]
         outcomes = batch.run(groups, self._folder, display.Display(jobs, live=not prints), asked)
@@ -177,17 +177,19 @@ class Sweep:
     def _on(self, where: Spec) -> Apparatus:
         """The apparatus for a spec; the workers of a kind are shared by all specs of that kind."""
         options = where.apparatus
-        made = (options.kind, getattr(options, "name", None))
+        made = (options.kind, getattr(options, "name", None), getattr(options, "isolated", None))
         if made not in self._apparatus:
             self._apparatus[made] = _make(options)
             atexit.register(self.close)
         given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
         if isinstance(options, spec.Modal):
-            given.pop("name")  # of the apparatus
+            for of_the_apparatus in ("name", "isolated"):
+                given.pop(of_the_apparatus, None)
             given |= {name: dict(given[name]) for name in ("volumes", "env")}
         return self._apparatus[made].w(**given, gpu=where.gpu.option, image=where.image)
 
-    def _asked(self, by_spec: dict[Spec, list[Job]], total: int) -> dict[str, Any]:
+    def _asked(self, groups: Sequence[batch.Group], by_spec: dict[Spec, list[Job]], total: int) -> dict[str, Any]:
+        images = {asked["key"]: asked for group in groups if (asked := group.apparatus.asked().get("image"))}
         return {
             "command": sys.argv,
             "overrides": OmegaConf.to_container(self._config.hydra.overrides.task),
@@ -198,6 +200,7 @@ class Sweep:
             "git": _git_state(),
             "lock": _digest(Path("uv.lock")),
             "jobs": total,  # of the first batch; a sweeper may add more
+            "images": list(images.values()),
             "apparatus": sorted({where.apparatus.kind for where in by_spec}),
         }
 
@@ -282,8 +285,10 @@ def _make(options: spec.Local | spec.Debug | spec.Modal) -> Apparatus:
     from mini.apparatus.modal import ModalApparatus
     from mini.apparatus.rehearsal import RehearsalApparatus
 
-    kind = RehearsalApparatus if isinstance(options, spec.Rehearsal) else ModalApparatus
-    return kind(options.name or project.name())
+    name = options.name or project.name()
+    if isinstance(options, spec.Rehearsal):
+        return RehearsalApparatus(name, isolated=options.isolated)
+    return ModalApparatus(name)
 
 
 def _override_columns(overrides: Sequence[str]) -> dict[str, Any]:

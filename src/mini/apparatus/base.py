@@ -211,6 +211,10 @@ class Apparatus(abc.ABC):
     def ready(self) -> None:  # noqa: B027 - here nothing has to be got ready
         """Get ready to start jobs, so that what is wrong is known before a run is recorded."""
 
+    def asked(self) -> dict[str, Any]:
+        """What `run.json` says of it: JSON values."""
+        return {}
+
     def announce(self, folder: RunFolder) -> None:  # noqa: B027 - here the run folder is where the jobs are
         """Make a run known where its jobs will be.
 

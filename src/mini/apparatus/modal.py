@@ -23,12 +23,14 @@ from typing import Any, ClassVar
 from mini import preflight, remote, store, wire
 from mini.apparatus.base import Apparatus, Stream, boolean
 from mini.errors import MiniError, OptionError, UsageError, did_you_mean
+from mini.image import Plan, make_image, plan, too_large
 from mini.job import Job, Outcome
 from mini.modal_client import valid_name
 from mini.modal_errors import lost, translate
 from mini.modal_session import OURS, TIMEOUT, Session, retries
 from mini.modal_volume import ModalVolume
 from mini.project import root
+from mini.spec import Image
 from mini.store import RunFolder
 from mini.wire import Parcel
 
@@ -75,13 +77,9 @@ class ModalApparatus(Apparatus):
     ) -> None:
         super().__init__(name, **options)
         valid = valid_name(name)
+        self._project = project or root()
         self._session = Session(
-            self.kind,
-            valid,
-            volume or valid.lower(),
-            project or root(),
-            self.credentials,
-            self._options.get("environment"),
+            valid, volume or valid.lower(), self.credentials, self._container, self._options.get("environment")
         )
 
     @property
@@ -144,8 +142,33 @@ class ModalApparatus(Apparatus):
         moved = [
             replace(job, folder=str(on_volume(Path(job.folder)))) if job.record and job.folder else job for job in jobs
         ]
-        with wire.by_value(_not_shipped(self._session.project)):
+        with wire.by_value(_not_shipped(self._project)):
             return super().encode(moved)
+
+    def plan(self) -> Plan | None:
+        """What the image is made of; None where a `modal.Image` was given.
+
+        Raises:
+            UsageError: As `mini.image.plan`.
+        """
+        given = self._options.get("image")
+        if given is not None and not isinstance(given, Image):
+            return None
+        return _plan(given or Image(), self._project)
+
+    def asked(self) -> dict[str, Any]:
+        """The plan of the image, for `run.json`."""
+        made = self.plan()
+        return {"image": made.as_json()} if made is not None else {}
+
+    def _ensure_image(self) -> Any:
+        """The `modal.Image` for these options: made once in a process for what is equal."""
+        made = self.plan()
+        return self._options["image"] if made is None else _image(made)
+
+    def _container(self, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, str]]:
+        """The image for some options, and what its containers find in their environment."""
+        return self._viewing(options)._ensure_image(), {remote.APPARATUS: self.kind}
 
     def _start(self, parcels: Sequence[Parcel]) -> Stream:
         if not parcels:
@@ -359,6 +382,22 @@ def _size(value: Any) -> float | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
         raise ValueError("it must be a number of MiB, or None for no limit")
     return value
+
+
+@functools.cache
+def _plan(spec: Image, project: Path) -> Plan:
+    return plan(spec, project)
+
+
+@functools.cache
+def _image(made: Plan) -> Any:
+    large = too_large(made)
+    if large and not (sys.stdin.isatty() and input(f"{large}. Go on? [y/N] ").strip().lower() in ("y", "yes")):
+        raise UsageError(
+            f"{large}, which is nearly always a mistake; move what is large out of src/ and image.files, "
+            "or allow it with image.max_upload=MIB (null: any size)"
+        )
+    return make_image(made)
 
 
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {

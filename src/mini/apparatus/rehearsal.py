@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import atexit
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mini.apparatus.modal import ModalApparatus
+from mini.isolation import packages
 
 
 class RehearsalApparatus(ModalApparatus):
     """As `ModalApparatus`, against a control plane on loopback that it starts itself. Needs no token and no network.
 
-    It runs what Modal's client would send, in containers that are processes with only what was shipped. It imitates
-    neither GPUs nor image building nor Modal's limits: a container has the Python packages of this environment.
+    It runs what Modal's client would send, in containers that are processes with only what was shipped and the Python
+    packages the image would have, without the dependency group `cuda`. It imitates neither GPUs nor other layers of
+    an image nor Modal's limits.
 
     Args:
         name: As for `ModalApparatus`.
+        project: As for `ModalApparatus`.
+        isolated: Whether containers have the packages of `uv.lock`, installed by uv into a folder that is kept; else
+            they have all that is installed here.
         options: As for `ModalApparatus`.
     """
 
     kind = "rehearsal"
 
-    def __init__(self, name: str = "mini", *, project: Path | None = None, **options: Any) -> None:
+    def __init__(
+        self, name: str = "mini", *, project: Path | None = None, isolated: bool = True, **options: Any
+    ) -> None:
         super().__init__(name, project=project, **options)
+        self._isolated = isolated
         self._stage = _Stage()
 
     def credentials(self) -> tuple[str, tuple[str, str]]:
@@ -36,6 +45,13 @@ class RehearsalApparatus(ModalApparatus):
         """The control plane, once it is there."""
         self._session.client()
         return self._stage.loopback
+
+    def _container(self, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, str]]:
+        image, known = super()._container(options)
+        made = self._viewing(options).plan()
+        if not self._isolated or made is None:
+            return image, known
+        return image, {**known, "MINI_PACKAGES": str(packages(made, self._project))}
 
     def _close(self) -> None:
         super()._close()

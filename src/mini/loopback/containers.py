@@ -18,6 +18,7 @@ from pathlib import Path
 from grpclib.server import Server
 from modal_proto import api_pb2
 
+from mini import distributions
 from mini.loopback.state import Function, Input, State
 from mini.loopback.volumes import View
 
@@ -107,7 +108,10 @@ def environment(state: State, function: Function, root: Path, arguments: Path, s
     secrets: dict[str, str] = {}
     for secret_id in function.definition.secret_ids:
         secrets |= state.secrets.get(secret_id, {})
-    packages = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+    if "MINI_PACKAGES" in secrets:  # the rehearsal has installed what the image would have; Modal's own comes last
+        packages = [secrets["MINI_PACKAGES"], str(_client(state))]
+    else:
+        packages = list(dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]))
     return {
         **kept,
         "PYTHONUNBUFFERED": "1",
@@ -122,6 +126,18 @@ def environment(state: State, function: Function, root: Path, arguments: Path, s
         "MODAL_CONFIG_PATH": os.devnull,
         "MODAL_ENVIRONMENT": "main",
     }
+
+
+def _client(state: State) -> Path:
+    """Modal's client and what it needs, and nothing else of this environment: what Modal mounts into each container."""
+    folder = state.folder / "client"
+    if not folder.is_dir():
+        for distribution in distributions.closure(["modal"]):
+            for name, path in distributions.roots(distribution):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                if not (folder / name).exists():
+                    (folder / name).symlink_to(path)
+    return folder
 
 
 def _image_environment(state: State, image_id: str) -> dict[str, str]:
