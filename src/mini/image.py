@@ -315,7 +315,7 @@ def _builder(dotted: str) -> Callable[[Any], Any]:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(
-            f"image.builder={dotted} cannot be imported ({error}); it is the dotted path of a function from image to image"
+            f"image.builder={dotted} cannot be imported ({error}); it names a function from image to image"
         ) from error
     if not callable(found):
         raise UsageError(f"image.builder={dotted} is a {type(found).__name__} and not a function from image to image")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,8 @@ from hashlib import blake2b
 from pathlib import Path
 
 from mini.errors import ImageError
-from mini.image import Plan, pins_file
-from mini.requirements import CUDA, uv_freeze
+from mini.image import Plan
+from mini.requirements import CUDA, pylock
 from mini.store import cache_folder
 
 
@@ -26,16 +27,17 @@ def packages(plan: Plan, project: Path) -> Path:
         ImageError: uv cannot install them; with what it says.
     """
     spec = plan.spec
-    here = uv_freeze(project, (*spec.exclude_groups, CUDA), python=plan.python, check=False)
-    text = repr((plan.python, sys.platform, here.pins, spec.pip))
+    pins = pylock(project, (*spec.exclude_groups, CUDA), plan.requirements.local)
+    text = repr((plan.python, sys.platform, platform.machine(), pins, spec.pip))
     target = cache_folder("environments") / blake2b(text.encode(), digest_size=8).hexdigest()
     if target.is_dir():
         return target
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
         made = Path(temporary, "packages")
         made.mkdir()
-        if here.pins:
-            _install(project, made, "--no-deps", "--requirements", str(pins_file(here)))
+        lock = Path(temporary, "pylock.toml")
+        lock.write_text(pins)
+        _install(project, made, "--requirements", str(lock))
         if spec.pip:
             _install(project, made, *spec.pip)
         if not target.is_dir():  # another run may have been quicker

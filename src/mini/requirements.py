@@ -118,9 +118,7 @@ def uv_freeze(
     known = _groups(project)
     for name in excluded:
         if name not in known and name not in (*LEFT_OUT, CUDA):
-            raise UsageError(
-                f"image.exclude_groups: there is no dependency group {name!r}; {did_you_mean(name, known)}"
-            )
+            raise UsageError(f"image.exclude_groups: there is no group {name!r}; {did_you_mean(name, known)}")
     if check:
         _uv(project, "lock", "--check", "--offline", otherwise="uv.lock is behind pyproject.toml; run `uv lock`")
     included = [name for name in known if name not in excluded]
@@ -132,6 +130,25 @@ def uv_freeze(
             groups[name] = len(_export(project, ["--only-group", name], python)[0])
     pins, local = _export(project, [part for name in included for part in ("--group", name)], python)
     return Requirements(pins, local, groups)
+
+
+def pylock(project: Path, exclude_groups: Iterable[str], leave_out: Iterable[Local]) -> str:
+    """The pins of a project for any machine, with the addresses of their files, as PEP 751 has it.
+
+    Args:
+        project: As for `uv_freeze`.
+        exclude_groups: As for `uv_freeze`.
+        leave_out: Dependencies that are shipped as source.
+    """
+    excluded = tuple(exclude_groups)
+    groups = [part for name in _groups(project) if name not in excluded for part in ("--group", name)]
+    without = [part for local in leave_out for part in ("--no-emit-package", local.name)]
+    return _uv(
+        project,
+        *("export", "--frozen", "--offline", "--no-default-groups", *groups, *without, "--no-emit-project"),
+        *("--prune", "modal", "--format", "pylock.toml", "--no-header"),
+        otherwise="uv.lock cannot be exported",
+    )
 
 
 def environment(python: str) -> dict[str, str]:
