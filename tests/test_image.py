@@ -209,7 +209,7 @@ def test_a_compiled_part_is_refused(odd):
 
 
 def test_no_project(tmp_path):
-    with pytest.raises(UsageError, match="no pyproject.toml.*uv init --bare && uv lock"):
+    with pytest.raises(UsageError, match=r"no pyproject\.toml.*uv init --bare && uv lock"):
         plan(Image(), tmp_path)
 
 

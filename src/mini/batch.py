@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -12,8 +13,11 @@ from typing import Any, Protocol, Self
 
 from mini import store, worker
 from mini.apparatus.base import Apparatus, Stream
-from mini.job import Job, Outcome
+from mini.job import Failure, Job, Outcome, State
 from mini.store import RunFolder
+from mini.wire import Parcel
+
+_GLANCE = 0.25  # seconds between two looks at whether a run shall stop
 
 
 @dataclass(frozen=True)
@@ -34,21 +38,46 @@ class Watcher(AbstractContextManager["Watcher"], Protocol):
         """Something is not as it should be, and the batch goes on."""
 
 
-class Interrupted(KeyboardInterrupt):
-    """The user interrupted a batch.
+@dataclass(frozen=True)
+class Limits:
+    """When a batch is stopped before its end.
 
     Args:
+        max_failures: After so many jobs that failed; None for any number.
+        deadline: At this Unix time, in seconds; None for never.
+    """
+
+    max_failures: int | None = None
+    deadline: float | None = None
+
+
+class Stopped(BaseException):
+    """A batch was stopped before its end; what had finished is recorded, and the rest as cancelled.
+
+    Args:
+        why: The reason, as the beginning of a sentence.
         outcomes: What had finished.
         total: How many jobs there were.
     """
 
-    def __init__(self, outcomes: Sequence[Outcome], total: int) -> None:
-        super().__init__(f"interrupted: {len(outcomes)} of {total} jobs had finished, and their records are kept")
+    def __init__(self, why: str, outcomes: Sequence[Outcome], total: int) -> None:
+        super().__init__(f"{why}: {len(outcomes)} of {total} jobs had finished, and their records are kept")
         self.outcomes = outcomes
 
 
+class Interrupted(Stopped, KeyboardInterrupt):
+    """The user interrupted a batch."""
+
+
 def run(
-    groups: Sequence[Group], folder: RunFolder, watcher: Watcher, asked: Mapping[str, Any] | None = None
+    groups: Sequence[Group],
+    folder: RunFolder,
+    watcher: Watcher,
+    asked: Mapping[str, Any] | None = None,
+    *,
+    known: Sequence[tuple[Job, Outcome]] = (),
+    again: bool = False,
+    limits: Limits = Limits(),
 ) -> list[Outcome]:
     """Run jobs to their end.
 
@@ -60,6 +89,9 @@ def run(
         folder: The run they belong to.
         watcher: Told of each job that is over.
         asked: What `run.json` says; None for more jobs of a run that has begun.
+        known: Jobs of the run that need not run, with what became of them; their folders are there.
+        again: Whether the jobs may have been here before, and their folders hold something.
+        limits: When to stop before the end.
 
     Returns:
         The outcomes, by index.
@@ -69,34 +101,100 @@ def run(
         CloudError: The cloud is not ready, and nothing was started; or the connection was lost on the way, and what
             had finished is recorded.
         Interrupted: On Ctrl-C; the jobs were stopped.
+        Stopped: A limit was met, or somebody cancelled the run; the jobs were stopped.
     """
     jobs = sorted((job for group in groups for job in group.jobs), key=lambda job: job.index)
-    folder.require_free(jobs)
+    if not again:
+        folder.require_free(jobs)
     encoded = [(group.apparatus, group.apparatus.encode(group.jobs)) for group in groups]
     places = _by_place(groups)
     for apparatus, _ in encoded:
         apparatus.ready()
     if asked is not None:
         folder.begin(asked)
-    folder.add_jobs(jobs)
-    for apparatus, _ in places:
-        apparatus.announce(folder)
+    with folder.driving():
+        folder.add_jobs(sorted([*jobs, *(job for job, _ in known)], key=lambda job: job.index))
+        for apparatus, _ in places:
+            apparatus.announce(folder)
+        outcomes = _run(encoded, places, jobs, folder, watcher, limits)
+    return sorted([*outcomes, *(outcome for _, outcome in known)], key=lambda outcome: outcome.index)
+
+
+def _run(
+    encoded: Sequence[tuple[Apparatus, Sequence[Parcel]]],
+    places: Sequence[tuple[Apparatus, list[Job]]],
+    jobs: Sequence[Job],
+    folder: RunFolder,
+    watcher: Watcher,
+    limits: Limits,
+) -> list[Outcome]:
     outcomes: list[Outcome] = []
     streams: list[Stream] = []
-    with watcher:
+    with watcher, _Guard(streams, folder, limits) as guard:
         try:
             streams.extend(apparatus.start(parcels) for apparatus, parcels in encoded)
             for outcome in _merge(streams):
                 outcomes.append(outcome)
                 watcher.finished(outcome)
+                guard.finished(outcome)
+            if guard.why is not None and len(outcomes) < len(jobs):
+                raise Stopped(guard.why, outcomes, len(jobs))
         except KeyboardInterrupt as error:
-            raise Interrupted(outcomes, len(jobs)) from error
+            raise Interrupted("interrupted", outcomes, len(jobs)) from error
         finally:
             for stream in streams:
                 stream.close()
             if outcomes:
                 _collect(places, folder, outcomes, watcher)
-    return sorted(outcomes, key=lambda outcome: outcome.index)
+            if len(outcomes) < len(jobs):
+                _cancel({job.index: job for job in jobs}, outcomes)
+    return outcomes
+
+
+def _cancel(jobs: dict[int, Job], outcomes: Sequence[Outcome]) -> None:
+    """Record jobs that were stopped or not begun; a result that arrives meanwhile stands."""
+    for index in jobs.keys() - {outcome.index for outcome in outcomes}:
+        job, why = jobs[index], Failure("Cancelled", "it was stopped before it finished")
+        cancelled = Outcome(
+            index, State.CANCELLED, None, why, None, time.time(), job.attempt, folder=job.folder, key=job.key
+        )
+        store.write_record(cancelled, job.row)
+
+
+class _Guard:
+    """Stops a batch when a limit is met or somebody cancels the run."""
+
+    def __init__(self, streams: Sequence[Stream], folder: RunFolder, limits: Limits) -> None:
+        self._streams, self._folder, self._limits = streams, folder, limits
+        self._failed = 0
+        self._over = threading.Event()
+        self.why: str | None = None
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._look, name="mini-guard", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def finished(self, outcome: Outcome) -> None:
+        """One job is over."""
+        self._failed += not outcome.ok
+        if self._limits.max_failures is not None and self._failed >= self._limits.max_failures:
+            self._stop(f"stopped after {self._failed} failures (max_failures)")
+
+    def _look(self) -> None:
+        while not self._over.wait(_GLANCE):
+            if self._folder.is_cancelled():
+                self._stop("cancelled")
+            elif self._limits.deadline is not None and time.time() >= self._limits.deadline:
+                self._stop("stopped at the end of its budget")
+
+    def _stop(self, why: str) -> None:
+        self.why = self.why or why
+        self._over.set()
+        for stream in list(self._streams):
+            stream.close()
 
 
 def _by_place(groups: Sequence[Group]) -> list[tuple[Apparatus, list[Job]]]:

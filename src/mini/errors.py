@@ -5,6 +5,7 @@ MiniError
 │   ├── OptionError            an option that is unknown or has an impossible value
 │   ├── UnpicklableError       a function or an argument that cannot travel to where it would run
 │   └── RunFolderError         a run folder that exists already, cannot be written, or is not there
+│       └── NoSuchRun          no run, or more than one, is called that
 ├── CloudError                 Modal did not do what was asked
 │   ├── TokenError             there is no token, or it was refused
 │   ├── ConnectionRefused      the server cannot be reached; says whether it is DNS, proxy, TLS or refusal
@@ -47,6 +48,10 @@ class UnpicklableError(UsageError, TypeError):
 
 class RunFolderError(UsageError):
     """A run folder exists already, cannot be written, or is not there."""
+
+
+class NoSuchRun(RunFolderError):
+    """No run, or more than one, is called that."""
 
 
 class CloudError(MiniError):

@@ -2,8 +2,11 @@
 
     <run>/run.json              what was asked
     <run>/jobs.jsonl            a line for each job: its index, folder, key and overrides
+    <run>/records/*.jsonl       the same records many to a file, where a file for each is slow to read (a Modal volume)
+    <run>/cancel                somebody wants the run to stop
     <run>/<job>/record.json     the outcome, one line, written once, at the end
     <run>/<job>/live.json       how far the job is; a cache that may vanish
+    <run>/<job>/value.pkl       what the job returned, where it is too large for the record
     <run>/<job>/log.txt         stdout, stderr and logging, as it happened
     <run>/<job>/metrics.parquet a table the job wrote, if it wrote one
     <run>/results.parquet       every job's row
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import itertools
 import json
 import math
@@ -24,7 +28,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +42,9 @@ LIVE = "live.json"
 LOG = "log.txt"
 TABLE = "metrics.parquet"
 RESULTS = "results.parquet"
+VALUE = "value.pkl"
+RECORDS = "records"
+CANCEL = "cancel"
 MULTIRUN = "multirun.yaml"  # Hydra's sweeper writes it
 _OF_A_RUN = (RUN, JOBS, RESULTS, MULTIRUN)
 
@@ -95,10 +102,25 @@ def write_record(outcome: Outcome, row: Mapping[str, Any]) -> None:
     assert outcome.folder is not None
     folder = Path(outcome.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(RecordError, FileNotFoundError):
-        before = read_record(folder)
-        if before.outcome.attempt > outcome.attempt or (before.outcome.ok and not outcome.ok):
-            return
+    with _alone(folder):
+        with contextlib.suppress(RecordError, FileNotFoundError):
+            before = read_record(folder)
+            if before.outcome.attempt > outcome.attempt or (before.outcome.ok and not outcome.ok):
+                return
+        record = encode_record(outcome, row)
+        if outcome.pickled is not None and len(outcome.pickled) > _INLINE_VALUE:
+            write_atomically(folder / VALUE, outcome.pickled)
+        write_atomically(folder / RECORD, record)
+    (folder / LIVE).unlink(missing_ok=True)
+
+
+def encode_record(outcome: Outcome, row: Mapping[str, Any]) -> bytes:
+    """A record as its line of JSON.
+
+    Args:
+        outcome: What became of the job.
+        row: As for `write_record`.
+    """
     finite, nonfinite = _split_nonfinite(row)
     failure = outcome.failure
     inline = outcome.pickled is not None and len(outcome.pickled) <= _INLINE_VALUE
@@ -118,8 +140,19 @@ def write_record(outcome: Outcome, row: Mapping[str, Any]) -> None:
         "nonfinite": nonfinite,
         "pickled": base64.b64encode(outcome.pickled).decode() if inline and outcome.pickled else None,
     }
-    write_atomically(folder / RECORD, _dump(record) + b"\n")
-    (folder / LIVE).unlink(missing_ok=True)
+    return _dump(record) + b"\n"
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from looking at a record and replacing it meanwhile."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # not every file system locks; there only one process writes a record
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 @dataclass(frozen=True)
@@ -143,7 +176,30 @@ def read_record(folder: Path) -> Record:
         RecordError: It is damaged; the message names the file.
     """
     path = folder / RECORD
-    data = path.read_bytes()
+    return decode_record(path.read_bytes(), folder, path)
+
+
+def read_value(folder: Path, outcome: Outcome) -> Outcome:
+    """A recorded outcome with its value, where that is too large for the record."""
+    if not outcome.ok or outcome.pickled is not None:
+        return outcome
+    try:
+        return replace(outcome, pickled=(folder / VALUE).read_bytes())
+    except FileNotFoundError as error:
+        raise RecordError(f"{folder / VALUE} is not there, and the record needs it; the value is lost") from error
+
+
+def decode_record(data: bytes, folder: Path, path: Path) -> Record:
+    """A record from its line.
+
+    Args:
+        data: As `encode_record` made it.
+        folder: Of the job.
+        path: The file it is from, for the error.
+
+    Raises:
+        RecordError: It is damaged.
+    """
     try:
         raw = json.loads(data)
         failure = raw["failure"]
@@ -198,6 +254,76 @@ class RunFolder:
             f"the run folder {self.path} exists already (it has a {name}), and is never overwritten; choose another "
             "with hydra.sweep.dir=FOLDER, or set this one aside with hydra.launcher.if_exists=set_aside"
         )
+
+    def asked(self) -> dict[str, Any]:
+        """What `run.json` says.
+
+        Raises:
+            RunFolderError: There is no run here, or one of a newer version.
+            RecordError: The file is damaged.
+        """
+        path = self.path / RUN
+        try:
+            asked = json.loads(path.read_bytes())
+            version = int(asked["version"])
+        except FileNotFoundError as error:
+            raise RunFolderError(f"{self.path} is not a run folder: it has no {RUN}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise RecordError(f"{path} is damaged: {error!r}") from error
+        if version > VERSION:
+            raise RunFolderError(
+                f"{self.path} is a run of a newer version of this package (format {version}, and this one knows "
+                f"{VERSION}); update it"
+            )
+        assert isinstance(asked, dict)
+        return asked
+
+    @contextlib.contextmanager
+    def driving(self) -> Iterator[None]:
+        """Be the one process that drives this run.
+
+        Raises:
+            RunFolderError: Another process does.
+        """
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunFolderError(
+                    f"another process runs {self.path.name} now; watch it with `mini watch {self.path.name}`, "
+                    f"or stop it with `mini cancel {self.path.name}`"
+                ) from None
+            except OSError:  # a file system without locks
+                pass
+            (self.path / CANCEL).unlink(missing_ok=True)
+            yield
+        finally:
+            os.close(handle)
+
+    def is_driven(self) -> bool:
+        """Whether a process on this machine drives this run now."""
+        try:
+            handle = os.open(self.path, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(handle)
+        return False
+
+    def cancel(self) -> None:
+        """Ask whoever drives this run to stop it."""
+        (self.path / CANCEL).touch()
+
+    def is_cancelled(self) -> bool:
+        """Whether somebody wants this run to stop."""
+        return (self.path / CANCEL).exists()
 
     def has_run(self) -> bool:
         """Whether a run began here."""
@@ -285,19 +411,40 @@ class RunFolder:
             raise RunFolderError(f"{self.path} is not a run folder: it has no {JOBS}") from error
         except ValueError as error:
             raise RecordError(f"{path} is damaged: {error}") from error
-        for job in jobs:
-            job["folder"] = self.path / job["folder"]
-        return jobs
+        by_index = {job["index"]: {**job, "folder": self.path / job["folder"]} for job in jobs}
+        return [by_index[index] for index in sorted(by_index)]  # of a job that was asked for again, the last line
 
     def records(self) -> Iterator[tuple[dict[str, Any], Record | RecordError | None]]:
         """Each job's line with its record; None where there is none yet, the error where it is damaged."""
+        many = self._many_records()
         for job in self.jobs():
+            if job["index"] in many:
+                line, path = many[job["index"]]
+                try:
+                    yield job, decode_record(line, job["folder"], path)
+                except RecordError as error:
+                    yield job, error
+                continue
             try:
                 yield job, read_record(job["folder"])
             except FileNotFoundError:
                 yield job, None
             except RecordError as error:
                 yield job, error
+
+    def _many_records(self) -> dict[int, tuple[bytes, Path]]:
+        """The lines of the files that hold many records, by index; of several attempts the last."""
+        found: dict[int, tuple[int, bytes, Path]] = {}
+        for path in sorted((self.path / RECORDS).glob("*.jsonl")):
+            for line in path.read_bytes().splitlines():
+                try:
+                    brief = json.loads(line)
+                    index, attempt = int(brief["index"]), int(brief["attempt"])
+                except (ValueError, KeyError, TypeError):
+                    continue  # cut off while it was written: the record in the job's folder has it
+                if index not in found or found[index][0] <= attempt:
+                    found[index] = (attempt, line, path)
+        return {index: (line, path) for index, (_, line, path) in found.items()}
 
 
 def flatten(value: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import dataclasses
 import logging
 import os
@@ -22,12 +23,12 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, fi
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from mini import batch, combine, display, project, spec
+from mini import batch, combine, display, finding, project, spec, store
 from mini.apparatus.base import Apparatus
-from mini.errors import CloudError, UsageError
+from mini.errors import CloudError, RecordError, UsageError
 from mini.job import Job, Outcome, State
 from mini.spec import Spec
-from mini.store import RunFolder, flatten
+from mini.store import Record, RunFolder, flatten
 
 from ._command import REPORTED, refuse
 from ._job import HydraTask, config_columns, registered_resolvers
@@ -46,6 +47,9 @@ class Sweep:
         config: Of the sweep as a whole.
         default: The kind of apparatus for configs that name none.
         set_aside: Whether a run folder that exists is renamed, rather than refused.
+        resume: A run whose finished jobs are taken over, or `latest`; the run folder itself: in place.
+        max_failures: Stop when so many jobs have failed.
+        budget: Stop after this time.
     """
 
     def __init__(
@@ -56,6 +60,9 @@ class Sweep:
         *,
         default: str,
         set_aside: bool,
+        resume: str | None,
+        max_failures: int | None,
+        budget: Any,
     ) -> None:
         self._context, self._task_function, self._config, self._default = (
             context,
@@ -65,8 +72,15 @@ class Sweep:
         )
         self._apparatus: dict[object, Apparatus] = {}
         self._folder = RunFolder(str(config.hydra.sweep.dir))
-        self._begun = False
+        self._begun = self._again = False
+        self._done: dict[str, tuple[Path, Outcome]] = {}
         try:
+            seconds = finding.duration(budget)
+            self._limits = batch.Limits(max_failures, time.time() + seconds if seconds is not None else None)
+            if resume is not None:
+                self._resume(resume)
+            if self._again:
+                return
             # Here, because the sweeper writes into the folder before it launches anything.
             if set_aside:
                 self._folder.set_aside()
@@ -95,13 +109,36 @@ class Sweep:
             if self._folder.has_run():
                 self._report()
             refuse(error, code=2 if isinstance(error, UsageError) else 1)
-        except batch.Interrupted as error:
+        except batch.Stopped as error:
             self.close()
             self._report()
             print(f"\n{error}", file=sys.stderr)
-            raise SystemExit(130) from error
+            raise SystemExit(130 if isinstance(error, batch.Interrupted) else 1) from error
         self._report()
         return [self._job_return(*job) for job in zip(configs, job_overrides, outcomes, strict=True)]
+
+    def _resume(self, run: str) -> None:
+        """Find what need not run again."""
+        home = self._folder.path.parent
+        before = finding.latest(home, but=self._folder.path) if run == "latest" else finding.find(home, run)
+        self._again = self._begun = before.path == self._folder.path
+        for line, record in before.records():
+            if isinstance(record, Record) and record.outcome.ok and line["key"]:
+                self._done[line["key"]] = (line["folder"], record.outcome)
+
+    def _take_over(self, job: Job) -> Outcome | None:
+        """The outcome of a job that is done already, its files in its new folder; None for one that is not."""
+        if job.key not in self._done or job.folder is None:
+            return None
+        source, outcome = self._done[job.key]
+        outcome = store.read_value(source, outcome)
+        if Path(job.folder) != source:
+            finding.link(source, Path(job.folder))
+            outcome = dataclasses.replace(
+                outcome, index=job.index, folder=job.folder, where={**outcome.where, "taken_from": str(source)}
+            )
+            store.write_record(outcome, {**store.read_record(source).row, **job.row})
+        return dataclasses.replace(outcome, folder=job.folder)
 
     def close(self) -> None:
         """End the workers."""
@@ -127,6 +164,7 @@ class Sweep:
         )
         by_spec: dict[Spec, list[Job]] = {}
         elsewhere = dataclasses.replace(task, cwd=None)
+        known: list[tuple[Job, Outcome]] = []
         for i, (config, overrides) in enumerate(zip(configs, job_overrides, strict=True)):
             where = self._spec(config, first + i)
             is_remote = isinstance(where.apparatus, spec.Modal)
@@ -134,16 +172,39 @@ class Sweep:
                 with read_write(config), open_dict(config):
                     config.hydra.sweep.dir = os.path.relpath(self._folder.path)
             job = self._job(first + i, elsewhere if is_remote else task, config, overrides)
-            by_spec.setdefault(where, []).append(job)
+            if (outcome := self._take_over(job)) is not None:
+                known.append((job, outcome))
+            else:
+                by_spec.setdefault(where, []).append(self._next_attempt(job))
         for name in sorted({name for where in by_spec for name in where.gpu.unknown}):
             print(f"warning: Modal is not known to have a GPU {name}; it is asked for as it is", file=sys.stderr)
         groups = [batch.Group(self._on(where), jobs) for where, jobs in by_spec.items()]
         asked = None if self._begun else self._asked(groups, by_spec, len(configs))
         prints = any(isinstance(w.apparatus, spec.Debug) or getattr(w.apparatus, "logs", False) for w in by_spec)
         jobs = [job for group in groups for job in group.jobs]
-        outcomes = batch.run(groups, self._folder, display.Display(jobs, live=not prints), asked)
+        if known:
+            print(f"{len(known)} of {len(configs)} jobs are done already", file=sys.stderr)
+        outcomes = batch.run(
+            groups,
+            self._folder,
+            display.Display(jobs, live=not prints),
+            asked,
+            known=known,
+            again=self._again,
+            limits=self._limits,
+        )
         self._begun = True
         return outcomes
+
+    def _next_attempt(self, job: Job) -> Job:
+        """The job, one attempt later if it was tried in this folder before."""
+        if not self._again or job.folder is None:
+            return job
+        live = store.read_live(Path(job.folder)) or {}
+        attempt = int(live.get("attempt") or 0)
+        with contextlib.suppress(FileNotFoundError, RecordError):
+            attempt = max(attempt, store.read_record(Path(job.folder)).outcome.attempt)
+        return dataclasses.replace(job, attempt=attempt + 1)
 
     def _job(self, index: int, task: HydraTask, config: DictConfig, overrides: Sequence[str]) -> Job:
         HydraConfig.instance().set_config(config)  # the folder's name may be made of ${hydra:…}

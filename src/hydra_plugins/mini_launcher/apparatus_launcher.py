@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
@@ -29,11 +29,17 @@ class ApparatusLauncherConf:
     Args:
         apparatus: Where the jobs run of an application that has no group `apparatus` in its config.
         if_exists: What is done with a run folder that exists already: `refuse` it, or `set_aside`: rename it.
+        resume: A run, or `latest`; jobs that are done there, with the same config, are taken over and not run again.
+        max_failures: Stop when so many jobs have failed.
+        budget: Stop after this time, such as `90m`, `2h` or `1d`; a number is seconds.
     """
 
     _target_: str = "hydra_plugins.mini_launcher.apparatus_launcher.ApparatusLauncher"
     apparatus: str = "local"
     if_exists: IfExists = IfExists.refuse
+    resume: str | None = None
+    max_failures: int | None = None
+    budget: Any = None
 
 
 ConfigStore.instance().store(
@@ -44,8 +50,16 @@ ConfigStore.instance().store(
 class ApparatusLauncher(Launcher):
     """Runs the jobs of a multirun wherever their config says."""
 
-    def __init__(self, apparatus: str = "local", if_exists: IfExists = IfExists.refuse) -> None:
+    def __init__(
+        self,
+        apparatus: str = "local",
+        if_exists: IfExists = IfExists.refuse,
+        resume: str | None = None,
+        max_failures: int | None = None,
+        budget: Any = None,
+    ) -> None:
         self._default, self._if_exists = apparatus, if_exists
+        self._more = {"resume": resume, "max_failures": max_failures, "budget": budget}
         self._sweep: Sweep | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -54,7 +68,9 @@ class ApparatusLauncher(Launcher):
 
         # By name: Hydra may have imported this module twice, and then there are two such enums.
         set_aside = self._if_exists.name == IfExists.set_aside.name
-        self._sweep = Sweep(hydra_context, task_function, config, default=self._default, set_aside=set_aside)
+        self._sweep = Sweep(
+            hydra_context, task_function, config, default=self._default, set_aside=set_aside, **self._more
+        )
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run one batch of jobs to its end."""
