@@ -432,6 +432,10 @@ class RunFolder:
             except RecordError as error:
                 yield job, error
 
+    def many_states(self) -> dict[int, str]:
+        """The states in the files that hold many records, by index."""
+        return {index: json.loads(line)["state"] for index, (line, _) in self._many_records().items()}
+
     def _many_records(self) -> dict[int, tuple[bytes, Path]]:
         """The lines of the files that hold many records, by index; of several attempts the last."""
         found: dict[int, tuple[int, bytes, Path]] = {}

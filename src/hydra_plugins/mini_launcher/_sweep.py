@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from mini import batch, combine, display, finding, project, spec, store
 from mini.apparatus.base import Apparatus
 from mini.errors import CloudError, RecordError, UsageError
-from mini.job import Job, Outcome, State
+from mini.job import Failure, Job, Outcome, State
 from mini.spec import Spec
 from mini.store import Record, RunFolder, flatten
 
@@ -48,6 +48,7 @@ class Sweep:
         default: The kind of apparatus for configs that name none.
         set_aside: Whether a run folder that exists is renamed, rather than refused.
         resume: A run whose finished jobs are taken over, or `latest`; the run folder itself: in place.
+        only: Of what is not done, run this job alone.
         max_failures: Stop when so many jobs have failed.
         budget: Stop after this time.
     """
@@ -61,6 +62,7 @@ class Sweep:
         default: str,
         set_aside: bool,
         resume: str | None,
+        only: int | None,
         max_failures: int | None,
         budget: Any,
     ) -> None:
@@ -73,6 +75,7 @@ class Sweep:
         self._apparatus: dict[object, Apparatus] = {}
         self._folder = RunFolder(str(config.hydra.sweep.dir))
         self._begun = self._again = False
+        self._only = only
         self._done: dict[str, tuple[Path, Outcome]] = {}
         try:
             seconds = finding.duration(budget)
@@ -172,7 +175,7 @@ class Sweep:
                 with read_write(config), open_dict(config):
                     config.hydra.sweep.dir = os.path.relpath(self._folder.path)
             job = self._job(first + i, elsewhere if is_remote else task, config, overrides)
-            if (outcome := self._take_over(job)) is not None:
+            if (outcome := self._take_over(job)) is not None or (outcome := self._left_out(job)) is not None:
                 known.append((job, outcome))
             else:
                 by_spec.setdefault(where, []).append(self._next_attempt(job))
@@ -182,8 +185,8 @@ class Sweep:
         asked = None if self._begun else self._asked(groups, by_spec, len(configs))
         prints = any(isinstance(w.apparatus, spec.Debug) or getattr(w.apparatus, "logs", False) for w in by_spec)
         jobs = [job for group in groups for job in group.jobs]
-        if known:
-            print(f"{len(known)} of {len(configs)} jobs are done already", file=sys.stderr)
+        if self._done:
+            print(f"{sum(outcome.ok for _, outcome in known)} of {len(configs)} jobs are done already", file=sys.stderr)
         outcomes = batch.run(
             groups,
             self._folder,
@@ -195,6 +198,15 @@ class Sweep:
         )
         self._begun = True
         return outcomes
+
+    def _left_out(self, job: Job) -> Outcome | None:
+        """What is known of a job that shall not run now; None for one that shall."""
+        if self._only is None or job.index == self._only:
+            return None
+        try:
+            return store.read_record(Path(str(job.folder))).outcome
+        except (FileNotFoundError, RecordError):
+            return Outcome(job.index, State.CANCELLED, failure=Failure("Cancelled", "it was left out"), key=job.key)
 
     def _next_attempt(self, job: Job) -> Job:
         """The job, one attempt later if it was tried in this folder before."""
@@ -253,6 +265,8 @@ class Sweep:
         images = {asked["key"]: asked for group in groups if (asked := group.apparatus.asked().get("image"))}
         return {
             "command": sys.argv,
+            "program": _program(),
+            "overrides_all": [*self._config.hydra.overrides.task, *_lasting(self._config.hydra.overrides.hydra)],
             "overrides": OmegaConf.to_container(self._config.hydra.overrides.task),
             "task": f"{self._task_function.__module__}.{getattr(self._task_function, '__qualname__', '')}",
             "began": time.time(),
@@ -356,6 +370,19 @@ def _override_columns(overrides: Sequence[str]) -> dict[str, Any]:
     """A job's overrides as columns `overrides.…`, each value as it was typed."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     return flatten({o.get_key_element(): o.get_value_element_as_str() for o in parsed}, "overrides.")
+
+
+def _program() -> list[str]:
+    """How to call the application again: `-m package` or a script."""
+    main = sys.modules["__main__"]
+    module = getattr(main, "__spec__", None)
+    return ["-m", module.name.removesuffix(".__main__")] if module is not None else [str(Path(sys.argv[0]).absolute())]
+
+
+def _lasting(overrides: Sequence[str]) -> list[str]:
+    """The overrides of Hydra's own config that a further try of the same run needs too."""
+    passing = ("hydra.mode", "hydra.sweep.dir", "hydra.launcher.resume", "hydra.launcher.only", "hydra.launcher.budget")
+    return [override for override in overrides if not override.startswith(passing)]
 
 
 def _git_state() -> dict[str, Any] | None:

@@ -30,6 +30,7 @@ class ApparatusLauncherConf:
         apparatus: Where the jobs run of an application that has no group `apparatus` in its config.
         if_exists: What is done with a run folder that exists already: `refuse` it, or `set_aside`: rename it.
         resume: A run, or `latest`; jobs that are done there, with the same config, are taken over and not run again.
+        only: With `resume`: of what is not done, run this job alone.
         max_failures: Stop when so many jobs have failed.
         budget: Stop after this time, such as `90m`, `2h` or `1d`; a number is seconds.
     """
@@ -38,6 +39,7 @@ class ApparatusLauncherConf:
     apparatus: str = "local"
     if_exists: IfExists = IfExists.refuse
     resume: str | None = None
+    only: int | None = None
     max_failures: int | None = None
     budget: Any = None
 
@@ -55,11 +57,12 @@ class ApparatusLauncher(Launcher):
         apparatus: str = "local",
         if_exists: IfExists = IfExists.refuse,
         resume: str | None = None,
+        only: int | None = None,
         max_failures: int | None = None,
         budget: Any = None,
     ) -> None:
         self._default, self._if_exists = apparatus, if_exists
-        self._more = {"resume": resume, "max_failures": max_failures, "budget": budget}
+        self._more = {"resume": resume, "only": only, "max_failures": max_failures, "budget": budget}
         self._sweep: Sweep | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

@@ -1,0 +1,314 @@
+"""What `mini` does with runs: each verb prints and returns an exit code."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mini import finding, project, status, store
+from mini.errors import NoSuchRun, OptionError, UsageError, did_you_mean
+from mini.status import RunState, Status
+from mini.store import RunFolder
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_TAIL = 15  # lines of a failed job's log
+_GLANCE = 0.5  # seconds between two looks at a run that goes on
+
+
+def home() -> Path:
+    """Where the runs of the project around the working directory are."""
+    return project.root() / "outputs"
+
+
+def pick(run: str | None) -> RunFolder:
+    """The run of that name, or the latest.
+
+    Raises:
+        NoSuchRun: There is none.
+    """
+    return finding.latest(home()) if run is None else finding.find(home(), run)
+
+
+def ls(*, as_json: bool) -> int:
+    """The runs here, the latest first."""
+    looked = [status.look(RunFolder(path)) for path in finding.runs(home()) if (path / store.JOBS).exists()]
+    if as_json:
+        print(json.dumps([{k: v for k, v in one.as_json().items() if k != "unfinished"} for one in looked]))
+        return 0
+    rows = [(one.id, _when(one.began), one.state.value, _counts(one), ",".join(one.apparatus)) for one in looked]
+    _print_rows(("run", "began", "state", "jobs", "apparatus"), rows)
+    return 0
+
+
+def show_status(run: str | None, *, as_json: bool) -> int:
+    """Counts, and each unfinished job."""
+    one = status.look(pick(run))
+    if as_json:
+        print(json.dumps(one.as_json()))
+    else:
+        _print_status(one)
+    return one.exit_code
+
+
+def watch(run: str | None) -> int:
+    """Show how a run goes that somebody else drives, until it ends."""
+    from mini import display
+    from mini.job import Job
+
+    folder = pick(run)
+    jobs = [
+        Job(line["index"], print, key=line["key"], folder=str(line["folder"]), row=line["row"])
+        for line in folder.jobs()
+    ]
+    seen: set[int] = set()
+    with display.Display(jobs) as shown:
+        while True:
+            driven = folder.is_driven()  # before the records, so that none is missed that came last
+            for line, record in folder.records():
+                if isinstance(record, store.Record) and line["index"] not in seen:
+                    seen.add(line["index"])
+                    shown.finished(record.outcome)
+            if not driven:
+                break
+            time.sleep(_GLANCE)
+    one = status.look(folder)
+    print(f"{one.id}: {one.state}, {_counts(one)}")
+    return one.exit_code
+
+
+def results(
+    run: str | None,
+    *,
+    sort: str | None,
+    columns: str | None,
+    where: Sequence[str],
+    rows: int,
+    target: Path | None,
+    as_json: bool,
+) -> int:
+    """The table of a run as far as it is; written nowhere unless asked."""
+    from mini import combine, display
+
+    folder = pick(run)
+    table, problems = combine.table(folder)
+    for condition in where:
+        table = _where(table, condition)
+    table, complaint = display.best_first(table, sort)
+    if complaint:
+        raise OptionError(complaint)
+    chosen = [name.strip() for name in columns.split(",")] if columns else None
+    for name in chosen or ():
+        if name not in table.columns:
+            raise OptionError(f"--columns: there is no column {name!r}; {did_you_mean(name, table.columns)}")
+    if as_json:
+        print((table.select(chosen) if chosen else table).write_json())
+    elif target is not None:
+        _write(table.select(chosen) if chosen else table, target)
+        print(f"{table.height} rows → {target}")
+    elif not table.is_empty():
+        out = display.console()
+        out.print(display.results(table, display.columns(table, chosen), rows))
+        if table.height > rows:
+            out.print(f"… {table.height - rows} more rows; --rows shows them")
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    return status.look(folder).exit_code
+
+
+def logs(run: str | None, job: int | None, *, follow: bool) -> int:
+    """A job's log; without a job the ends of the logs of those that failed."""
+    if run is not None and run.isdecimal() and job is None and not any(p.name == run for p in finding.runs(home())):
+        run, job = None, int(str(run))  # `mini logs 3`: of the latest run
+    folder = pick(run)
+    jobs = {line["index"]: line for line in folder.jobs()}
+    if job is None:
+        failed = [
+            (line, record.outcome)
+            for line, record in folder.records()
+            if isinstance(record, store.Record) and not record.outcome.ok
+        ]
+        for line, outcome in failed:
+            print(f"#{line['index']} {outcome.state}  {_given(line['row'])}\n  {outcome.failure}")
+            text = _read(line["folder"] / store.LOG).splitlines()[-_TAIL:]
+            print("".join(f"    {part}\n" for part in text), end="")
+        if not failed:
+            print(f"no job of {folder.path.name} has failed; `mini logs {folder.path.name} JOB` shows the log of one")
+        return 0
+    if job not in jobs:
+        raise NoSuchRun(f"{folder.path.name} has no job {job}; it has 0 to {max(jobs, default=0)}")
+    path = jobs[job]["folder"] / store.LOG
+    if not follow:
+        print(_read(path), end="")
+        return 0
+    _follow(folder, path, jobs[job]["folder"] / store.RECORD)
+    return 0
+
+
+def cancel(run: str | None) -> int:
+    """Stop what runs, and wait until it is."""
+    folder = pick(run)
+    if not folder.is_driven():
+        print(f"{folder.path.name} is not running")
+        return 0
+    folder.cancel()
+    while folder.is_driven():
+        time.sleep(0.1)
+    one = status.look(folder)
+    print(f"{one.id}: {_counts(one)}")
+    return 0
+
+
+def retry(run: str | None, *, job: int | None, apparatus: str | None, yes: bool) -> int:
+    """Run again what failed, was lost or cancelled: the command the run was begun with, in the same folder."""
+    folder = pick(run)
+    asked = folder.asked()
+    if folder.is_driven():
+        if not _sure(f"{folder.path.name} is still running. Cancel it, and retry?", yes):
+            return 3
+        cancel(str(folder.path))
+    command = asked.get("command")
+    if not command or "python" not in asked or not asked.get("overrides_all"):
+        raise UsageError(f"{folder.path.name} was not begun by a Hydra application; begin it again from its program")
+    again = [
+        *asked["overrides_all"],
+        f"hydra.sweep.dir={folder.path}",
+        f"hydra.launcher.resume={folder.path}",
+        *([f"apparatus={apparatus}"] if apparatus else []),
+        *([f"hydra.launcher.only={job}"] if job is not None else []),
+    ]
+    if apparatus:
+        again = [o for o in again if not o.startswith("apparatus=") or o == f"apparatus={apparatus}"]
+    line = [sys.executable, *asked["program"], *again]
+    print(shlex.join(line[1:]))
+    return subprocess.run(line, cwd=asked["cwd"]).returncode
+
+
+def rm(run: str, *, yes: bool) -> int:
+    """Remove a run that does not run."""
+    folder = finding.find(home(), run)
+    if folder.is_driven():
+        raise UsageError(f"{folder.path.name} is running; `mini cancel {folder.path.name}` first")
+    one = status.look(folder)
+    if not _sure(f"Remove {folder.path} with its {one.total} jobs?", yes):
+        return 1
+    shutil.rmtree(folder.path)
+    print(f"removed {folder.path}")
+    return 0
+
+
+def _sure(question: str, yes: bool) -> bool:
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        print(f"{question} Say so with --yes.", file=sys.stderr)
+        return False
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _print_status(one: Status) -> None:
+    print(f"{one.id}  {one.state}  {_counts(one)}  {','.join(one.apparatus)}  began {_when(one.began)}")
+    shown = one.unfinished[:40]
+    rows = [(f"#{job.index}", job.state.value, _age(job.age), _progress(job.live), _given(job.row)) for job in shown]
+    if rows:
+        _print_rows(("job", "state", "age", "progress", "given"), rows)
+    if len(one.unfinished) > len(shown):
+        print(f"… and {len(one.unfinished) - len(shown)} more unfinished jobs")
+    for text in one.damaged:
+        print(f"warning: {text}")
+    if one.state is RunState.STOPPED:
+        print(f"nobody runs it; `mini retry {one.id}` runs what is not done")
+
+
+def _print_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    for row in (head, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _counts(one: Status) -> str:
+    return ", ".join(f"{count} {state}" for state, count in one.counts.items()) or "no jobs"
+
+
+def _when(began: float | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(began)) if began is not None else "?"
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+def _progress(live: Any) -> str:
+    from mini.display import number
+
+    step, total = live.get("step"), live.get("total")
+    steps = "" if step is None else f"{step}/{total}" if total else str(step)
+    return " ".join(
+        [steps, *(f"{name}={number(value)}" for name, value in (live.get("metrics") or {}).items())]
+    ).strip()
+
+
+def _given(row: Any) -> str:
+    return " ".join(f"{k.removeprefix('overrides.')}={v}" for k, v in row.items() if k.startswith("overrides."))
+
+
+def _where(table: pl.DataFrame, condition: str) -> pl.DataFrame:
+    """The rows for which COLUMN=VALUE holds; the value may be a pattern."""
+    import polars as pl
+
+    column, equals, value = condition.partition("=")
+    if not equals:
+        raise OptionError(f"--where {condition}: write COLUMN=VALUE, such as state=failed or overrides.model=large")
+    name = column if column in table.columns else f"overrides.{column}"
+    if name not in table.columns:
+        raise OptionError(f"--where {condition}: there is no column {column!r}; {did_you_mean(column, table.columns)}")
+    texts = [None if cell is None else str(cell) for cell in table[name]]
+    return table.filter(
+        pl.Series([text is not None and fnmatch.fnmatchcase(text, value) for text in texts], dtype=pl.Boolean)
+    )
+
+
+def _write(table: pl.DataFrame, target: Path) -> None:
+    writers: dict[str, Callable[[Path], Any]] = {
+        ".csv": table.write_csv,
+        ".parquet": table.write_parquet,
+        ".json": table.write_json,
+    }
+    if target.suffix not in writers:
+        raise OptionError(f"{target} ends in none of {', '.join(writers)}")
+    writers[target.suffix](target)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _follow(folder: RunFolder, path: Path, record: Path) -> None:
+    position = 0
+    while True:
+        over = record.exists() or not folder.is_driven()
+        try:
+            with path.open(errors="replace") as file:
+                file.seek(position)
+                print(file.read(), end="", flush=True)
+                position = file.tell()
+        except FileNotFoundError:
+            pass
+        if over:
+            return
+        time.sleep(_GLANCE / 2)
