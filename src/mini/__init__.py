@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mini.apparatus.modal import ModalApparatus
     from mini.apparatus.rehearsal import RehearsalApparatus
     from mini.context import job_dir, progress
+    from mini.detached import Run
     from mini.errors import JobError, MiniError
     from mini.job import Job, Outcome, State
 
@@ -24,6 +25,7 @@ __all__ = [
     "ModalApparatus",
     "Outcome",
     "RehearsalApparatus",
+    "Run",
     "State",
     "job_dir",
     "progress",
@@ -40,6 +42,7 @@ _HOMES = {
     "ModalApparatus": "mini.apparatus.modal",
     "Outcome": "mini.job",
     "RehearsalApparatus": "mini.apparatus.rehearsal",
+    "Run": "mini.detached",
     "State": "mini.job",
     "job_dir": "mini.context",
     "progress": "mini.context",

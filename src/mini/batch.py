@@ -22,10 +22,11 @@ _GLANCE = 0.25  # seconds between two looks at whether a run shall stop
 
 @dataclass(frozen=True)
 class Group:
-    """Jobs that run on one apparatus."""
+    """Jobs that run on one apparatus, encoded already or not."""
 
     apparatus: Apparatus
     jobs: Sequence[Job]
+    parcels: Sequence[Parcel] | None = None
 
 
 class Watcher(AbstractContextManager["Watcher"], Protocol):
@@ -106,14 +107,18 @@ def run(
     jobs = sorted((job for group in groups for job in group.jobs), key=lambda job: job.index)
     if not again:
         folder.require_free(jobs)
-    encoded = [(group.apparatus, group.apparatus.encode(group.jobs)) for group in groups]
+    encoded = [
+        (group.apparatus, group.apparatus.encode(group.jobs) if group.parcels is None else group.parcels)
+        for group in groups
+    ]
     places = _by_place(groups)
     for apparatus, _ in encoded:
         apparatus.ready()
     if asked is not None:
         folder.begin(asked)
     with folder.driving():
-        folder.add_jobs(sorted([*jobs, *(job for job, _ in known)], key=lambda job: job.index))
+        if any(group.parcels is None for group in groups) or known:
+            folder.add_jobs(sorted([*jobs, *(job for job, _ in known)], key=lambda job: job.index))
         for apparatus, _ in places:
             apparatus.announce(folder)
         outcomes = _run(encoded, places, jobs, folder, watcher, limits)

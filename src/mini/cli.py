@@ -53,18 +53,20 @@ def _parser() -> argparse.ArgumentParser:
         added = verbs.add_parser(name, help=what, description=what)
         if run is not None:
             added.add_argument("run", metavar="RUN", nargs=run or None, help="an id, a beginning of one; the latest")
+        if name in ("ls", "status", "watch", "results", "logs", "cancel"):
+            added.add_argument("--app", choices=["modal"], help="a run that is not here but on the project's volume")
         return added
 
     ls = verb("ls", "the runs here", None)
     ls.add_argument("--json", action="store_true", help="for programs")
-    ls.set_defaults(do=lambda v, chosen: v.ls(as_json=chosen.json))
+    ls.set_defaults(do=lambda v, chosen: v.ls(app=chosen.app, as_json=chosen.json))
 
     status = verb("status", "counts, and each unfinished job with its progress and age")
     status.add_argument("--json", action="store_true", help="for programs")
-    status.set_defaults(do=lambda v, chosen: v.show_status(chosen.run, as_json=chosen.json))
+    status.set_defaults(do=lambda v, chosen: v.show_status(chosen.run, app=chosen.app, as_json=chosen.json))
 
     watch = verb("watch", "show how a run goes that somebody else drives, until it ends")
-    watch.set_defaults(do=lambda v, chosen: v.watch(chosen.run))
+    watch.set_defaults(do=lambda v, chosen: v.watch(chosen.run, app=chosen.app))
 
     results = verb("results", "the table; reads, never runs")
     results.add_argument("--sort", metavar="COLUMN", help="best first; with - in front (--sort=-accuracy) the highest")
@@ -80,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     results.set_defaults(
         do=lambda v, chosen: v.results(
             chosen.run,
+            app=chosen.app,
             sort=chosen.sort,
             columns=chosen.columns,
             where=chosen.where,
@@ -92,10 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     logs = verb("logs", "a job's log; without JOB the ends of those that failed")
     logs.add_argument("job", metavar="JOB", nargs="?", type=int)
     logs.add_argument("-f", "--follow", action="store_true", help="go on until the job is over")
-    logs.set_defaults(do=lambda v, chosen: v.logs(chosen.run, chosen.job, follow=chosen.follow))
+    logs.set_defaults(do=lambda v, chosen: v.logs(chosen.run, chosen.job, app=chosen.app, follow=chosen.follow))
 
     cancel = verb("cancel", "stop what runs, keep what is done")
-    cancel.set_defaults(do=lambda v, chosen: v.cancel(chosen.run))
+    cancel.set_defaults(do=lambda v, chosen: v.cancel(chosen.run, app=chosen.app))
 
     retry = verb("retry", "run again what failed, was lost or cancelled")
     retry.add_argument("--job", type=int, metavar="N", help="only this one")
@@ -104,6 +107,10 @@ def _parser() -> argparse.ArgumentParser:
     retry.set_defaults(
         do=lambda v, chosen: v.retry(chosen.run, job=chosen.job, apparatus=chosen.apparatus, yes=chosen.yes)
     )
+
+    pull = verb("pull", "outputs home from the volume; a second time only what is new")
+    pull.add_argument("--include", metavar="GLOB", help="only such paths of the run, such as '*/checkpoint.npz'")
+    pull.set_defaults(do=lambda v, chosen: v.pull(chosen.run, include=chosen.include))
 
     rm = verb("rm", "remove a run that does not run, after asking", "")
     rm.add_argument("--yes", action="store_true", help="do not ask")

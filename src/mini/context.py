@@ -49,6 +49,10 @@ class Context:
         beat = {"index": self.index, "attempt": self.attempt, "pid": os.getpid(), "beat": now}
         store.write_live(self.folder, beat | self._live)
 
+    def said(self) -> dict[str, Any]:
+        """What the job said last of how far it is."""
+        return dict(self._live)
+
 
 _current: Context | None = None
 

@@ -13,7 +13,7 @@ from typing import Any
 from mini import preflight, remote
 from mini._tls import ensure_grpc_trusts_system_ca
 from mini.errors import UsageError
-from mini.modal_client import connect, disconnect, doing, off_loop
+from mini.modal_client import connect, disconnect, doing, off_loop, valid_name
 from mini.modal_volume import ModalVolume
 
 OURS = ("image", "logs", "pull", "environment", "result_limit", "pass_env")
@@ -87,13 +87,49 @@ class Session:
                 self._apps[key] = self._open(options, key)
             return self._apps[key][0]
 
+    @off_loop
+    def spawn(self, run: str, options: Mapping[str, Any], messages: Sequence[bytes]) -> dict[str, Any]:
+        """Deploy an app for one run, and make one call of all its inputs, which goes on without a client.
+
+        Returns:
+            Where to find it: `app`, `call`, `volume`, `live` and `environment`.
+        """
+        import modal
+
+        client, app, name = self.client(), modal.App(), f"{self.name[:20]}-{valid_name(run)[-40:]}"
+        with doing("deploy an app on Modal", client):
+            self._define(app, options, "job", live=name)
+            modal.Dict.from_name(
+                name, create_if_missing=True, client=client, environment_name=self._environment
+            ).hydrate()
+            app.deploy(name=name, client=client, environment_name=self._environment)
+            function = modal.Function.from_name(name, "job", client=client, environment_name=self._environment)
+            call = function.experimental_spawn_map(list(messages))
+        return {
+            "apparatus": "modal",
+            "app": name,
+            "call": call.object_id,
+            "live": name,
+            "volume": self.volume.name,
+            "environment": self._environment,
+        }
+
     def _open(self, options: Mapping[str, Any], key: str) -> tuple[Any, contextlib.ExitStack]:
         import modal
 
+        client, stack, app = self.client(), contextlib.ExitStack(), modal.App(self.name)
+        with doing("open an app on Modal", client):
+            function = self._define(app, options, f"job-{key}")
+            if options.get("logs"):
+                stack.enter_context(modal.enable_output())
+            stack.enter_context(app.run(client=client, environment_name=self._environment))
+        return function, stack
+
+    def _define(self, app: Any, options: Mapping[str, Any], name: str, live: str = "") -> Any:
+        """The generic function with these options, in an app that is not open yet."""
         # What is wrong with the image is known without Modal.
         image, known = self._image(options)
-        client = self.client()
-        given = {name: value for name, value in options.items() if name not in OURS and value is not None}
+        given = {option: value for option, value in options.items() if option not in OURS and value is not None}
         given.setdefault("timeout", TIMEOUT)
         mounts: Any = {f"{remote.ROOT}/{remote.OUTPUTS}": self.volume.handle, **self._volumes(given.pop("volumes", {}))}
         if getattr(options.get("image"), "hf_cache", False):
@@ -103,27 +139,16 @@ class Session:
         environment = {
             **(given.pop("env", None) or {}),
             **known,
+            **({remote.LIVE: live} if live else {}),
             remote.SHARED: self._dict_name,
             remote.VOLUME: self.volume.name,
             remote.RETRIES: str(retries(given.get("retries"))),
             remote.RESULT_LIMIT: str(int(float(options.get("result_limit") or RESULT_LIMIT) * 2**20)),
         }
-        stack = contextlib.ExitStack()
-        with doing("open an app on Modal", client):
-            app = modal.App(self.name)
-            function = app.function(
-                **given,
-                image=image,
-                volumes=mounts,
-                env=environment,
-                serialized=True,
-                name=f"job-{key}",
-            )(remote.execute)
-            self._shared()  # before the first container may ask for it
-            if options.get("logs"):
-                stack.enter_context(modal.enable_output())
-            stack.enter_context(app.run(client=client, environment_name=self._environment))
-        return function, stack
+        self._shared()  # before the first container may ask for it
+        return app.function(**given, image=image, volumes=mounts, env=environment, serialized=True, name=name)(
+            remote.execute
+        )
 
     def _volumes(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Volumes by mount point; a text is the name of one."""

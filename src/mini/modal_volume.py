@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+import fnmatch
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -95,8 +96,31 @@ class ModalVolume:
         Raises:
             FileNotFoundError: There is nothing of that name.
         """
+        self.fetch(path, target)
+        return Path(target)
+
+    @off_loop
+    def fetch(self, path: str, target: Path | str, include: str | None = None, *, without: Sequence[str] = ()) -> int:
+        """As `download`, of some files only.
+
+        Args:
+            path: The folder or file.
+            target: Where to.
+            include: A pattern that a file's path relative to the folder must match; None for all.
+            without: Patterns that it must not match.
+
+        Returns:
+            How many files match; those that are here already are not fetched again.
+
+        Raises:
+            FileNotFoundError: There is nothing of that name.
+        """
         target, path = Path(target), _inside(path)
-        files = [entry for entry in self._entries(path, recursive=True) if entry.type.name == "FILE"]
+        files = [
+            entry
+            for entry in self._entries(path, recursive=True)
+            if entry.type.name == "FILE" and _matches(entry.path, path, include, without)
+        ]
 
         def fetch(entry: Any) -> None:
             relative = PurePosixPath(entry.path).relative_to(path) if entry.path != path else PurePosixPath()
@@ -117,7 +141,7 @@ class ModalVolume:
         ):
             for _ in pool.map(fetch, files):
                 pass
-        return target
+        return len(files)
 
     @off_loop
     def remove(self, path: str, *, recursive: bool = False) -> None:
@@ -168,6 +192,13 @@ class ModalVolume:
                 raise FileNotFoundError(f"cannot {what}: {error}") from error
             translated = translate(error, what)
             raise (VolumeError(str(translated)) if translated is error else translated) from error
+
+
+def _matches(path: str, top: str, include: str | None, without: Sequence[str]) -> bool:
+    relative = PurePosixPath(path).relative_to(top).as_posix()
+    return (include is None or fnmatch.fnmatchcase(relative, include)) and not any(
+        fnmatch.fnmatchcase(relative, pattern) for pattern in without
+    )
 
 
 def _inside(path: str) -> str:

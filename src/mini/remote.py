@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import subprocess
 import tarfile
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mini import worker
+from mini import context, store, worker
+from mini.job import Outcome
 from mini.wire import Call
 
 ROOT = "/root"
@@ -23,7 +27,12 @@ OUTPUTS = "outputs"
 
 # What the function's environment tells it.
 SHARED, VOLUME, RETRIES = "MINI_SHARED", "MINI_VOLUME", "MINI_RETRIES"
-RESULT_LIMIT, APPARATUS = "MINI_RESULT_LIMIT", "MINI_APPARATUS"
+RESULT_LIMIT, APPARATUS, LIVE = "MINI_RESULT_LIMIT", "MINI_APPARATUS", "MINI_LIVE"
+
+FUNCTIONS = ".functions"
+"""The folder of the volume where the functions of runs are that were left."""
+
+_FIRST_BEAT, _BEAT = 2.0, 5.0  # seconds until a job is first said to be running, and between two times
 
 
 class AttemptFailed(Exception):
@@ -42,8 +51,9 @@ def execute(message: bytes) -> bytes:
     Raises:
         AttemptFailed: There are attempts left.
     """
-    import modal
     from modal.exception import InputCancellation
+
+    import modal
 
     # The control plane on loopback says where its containers' root is; on Modal it is /root.
     os.chdir(os.environ.get("MINI_ROOT", ROOT))
@@ -52,22 +62,24 @@ def execute(message: bytes) -> bytes:
     retries = int(os.environ.get(RETRIES, "0"))
     if retries:
         call = replace(call, attempt=_attempt(f"{digest}/{call.folder}/{call.index}"))
+    beat = _Beat(call) if LIVE in os.environ and call.record else contextlib.nullcontext()
     try:
-        outcome = worker.execute(
-            inline if inline is not None else _shared(digest),
-            call,
-            limit=int(os.environ.get(RESULT_LIMIT, "0")) or None,
-            interrupts=(InputCancellation,),
-            passes=(KeyboardInterrupt,),  # a preemption: the input will be given to another container
-            where={
-                **_place(),
-                "call": modal.current_function_call_id(),
-            },
-        )
+        with beat:
+            outcome = worker.execute(
+                inline if inline is not None else _shared(digest),
+                call,
+                limit=int(os.environ.get(RESULT_LIMIT, "0")) or None,
+                interrupts=(InputCancellation,),
+                passes=(KeyboardInterrupt,),  # a preemption: the input will be given to another container
+                where={
+                    **_place(),
+                    "call": modal.current_function_call_id(),
+                },
+            )
     except worker.Interrupted as interrupted:
-        _commit(call)
+        _commit(call, interrupted.outcome)
         raise InputCancellation from interrupted
-    _commit(call)
+    _commit(call, outcome)
     if not outcome.ok and outcome.attempt <= retries:
         raise AttemptFailed(f"attempt {outcome.attempt}: {outcome.failure}")
     return pickle.dumps(outcome, protocol=pickle.HIGHEST_PROTOCOL)
@@ -84,7 +96,7 @@ def gather(run: str, jobs: Sequence[str], limit: int | None) -> str:
     Returns:
         The packed file's path, relative to the volume; paths in it are relative to the run.
     """
-    from mini import combine, store
+    from mini import combine
 
     shared = volume(os.environ[VOLUME])
     shared.reload()
@@ -101,9 +113,20 @@ def gather(run: str, jobs: Sequence[str], limit: int | None) -> str:
     return archive.relative_to(Path(OUTPUTS).absolute()).as_posix()
 
 
-def _commit(call: Call) -> None:
-    """Make what a job wrote visible to others, if it wrote anything."""
+def _commit(call: Call, outcome: Outcome) -> None:
+    """Make what a job wrote visible to others, if it wrote anything.
+
+    Its record goes into a file of this container too, so that a reader needs no request for each job.
+    """
     if VOLUME in os.environ and call.folder is not None and Path(call.folder).is_dir():
+        if call.record:
+            record = Path(call.folder, store.RECORD)
+            own = Path(call.folder)
+            run = next((folder for folder in own.parents if (folder / store.JOBS).exists()), own.parent)
+            many = run / store.RECORDS / f"{os.environ.get('MODAL_TASK_ID', 'task')}.jsonl"
+            many.parent.mkdir(exist_ok=True)
+            with contextlib.suppress(FileNotFoundError), many.open("ab") as file:
+                file.write(record.read_bytes())
         volume(os.environ[VOLUME]).commit()
 
 
@@ -137,8 +160,39 @@ def volume(name: str) -> Any:
 @cache
 def _shared(digest: str) -> bytes:
     """The function and hooks of a batch, fetched once in a container."""
-    data: bytes = _dict()[digest]
-    return data
+    with contextlib.suppress(KeyError):
+        data: bytes = _dict()[digest]
+        return data
+    return Path(OUTPUTS, FUNCTIONS, digest).read_bytes()
+
+
+class _Beat:
+    """Says that a job runs, and how far it is, where others may look: a cache that may vanish."""
+
+    def __init__(self, call: Call) -> None:
+        self._call, self._over = call, threading.Event()
+
+    def __enter__(self) -> None:
+        threading.Thread(target=self._say, daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def _say(self) -> None:
+        started, wait = time.time(), _FIRST_BEAT
+        while not self._over.wait(wait):
+            here = context.current()
+            said = {"index": self._call.index, "attempt": self._call.attempt, "started": started, "beat": time.time()}
+            with contextlib.suppress(Exception):  # a cache
+                _live().put(self._call.index, said | (here.said() if here is not None else {}))
+            wait = _BEAT
+
+
+@cache
+def _live() -> Any:
+    import modal
+
+    return modal.Dict.from_name(os.environ[LIVE])
 
 
 def _attempt(key: str) -> int:

@@ -3,6 +3,9 @@
     <run>/run.json              what was asked
     <run>/jobs.jsonl            a line for each job: its index, folder, key and overrides
     <run>/records/*.jsonl       the same records many to a file, where a file for each is slow to read (a Modal volume)
+    <run>/driver.json           where a run goes on that was left
+    <run>/driver.pkl            its encoded jobs
+    <run>/driver.log            what its driver printed
     <run>/cancel                somebody wants the run to stop
     <run>/<job>/record.json     the outcome, one line, written once, at the end
     <run>/<job>/live.json       how far the job is; a cache that may vanish
@@ -45,6 +48,9 @@ RESULTS = "results.parquet"
 VALUE = "value.pkl"
 RECORDS = "records"
 CANCEL = "cancel"
+DRIVER = "driver.json"
+PARCELS = "driver.pkl"
+DRIVER_LOG = "driver.log"
 MULTIRUN = "multirun.yaml"  # Hydra's sweeper writes it
 _OF_A_RUN = (RUN, JOBS, RESULTS, MULTIRUN)
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mini import finding, project, status, store
-from mini.errors import NoSuchRun, OptionError, UsageError, did_you_mean
+from mini import finding, mirror, project, status, store
+from mini.detached import Run
+from mini.errors import OptionError, UsageError, did_you_mean
 from mini.status import RunState, Status
 from mini.store import RunFolder
 
@@ -30,17 +31,12 @@ def home() -> Path:
     return project.root() / "outputs"
 
 
-def pick(run: str | None) -> RunFolder:
-    """The run of that name, or the latest.
-
-    Raises:
-        NoSuchRun: There is none.
-    """
-    return finding.latest(home()) if run is None else finding.find(home(), run)
-
-
-def ls(*, as_json: bool) -> int:
-    """The runs here, the latest first."""
+def ls(*, app: str | None, as_json: bool) -> int:
+    """The runs here, the latest first; or those on the volume, by name."""
+    if app is not None:
+        names = mirror.runs(mirror.volume())
+        print(json.dumps([{"id": name} for name in names]) if as_json else "\n".join(names))
+        return 0
     looked = [status.look(RunFolder(path)) for path in finding.runs(home()) if (path / store.JOBS).exists()]
     if as_json:
         print(json.dumps([{k: v for k, v in one.as_json().items() if k != "unfinished"} for one in looked]))
@@ -50,9 +46,9 @@ def ls(*, as_json: bool) -> int:
     return 0
 
 
-def show_status(run: str | None, *, as_json: bool) -> int:
+def show_status(run: str | None, *, app: str | None, as_json: bool) -> int:
     """Counts, and each unfinished job."""
-    one = status.look(pick(run))
+    one = Run.open(run, app=app).status()
     if as_json:
         print(json.dumps(one.as_json()))
     else:
@@ -60,12 +56,13 @@ def show_status(run: str | None, *, as_json: bool) -> int:
     return one.exit_code
 
 
-def watch(run: str | None) -> int:
+def watch(run: str | None, *, app: str | None) -> int:
     """Show how a run goes that somebody else drives, until it ends."""
     from mini import display
     from mini.job import Job
 
-    folder = pick(run)
+    opened = Run.open(run, app=app)
+    folder = opened.folder
     jobs = [
         Job(line["index"], print, key=line["key"], folder=str(line["folder"]), row=line["row"])
         for line in folder.jobs()
@@ -73,15 +70,14 @@ def watch(run: str | None) -> int:
     seen: set[int] = set()
     with display.Display(jobs) as shown:
         while True:
-            driven = folder.is_driven()  # before the records, so that none is missed that came last
+            one = opened.status()  # before the records, so that none is missed that came last
             for line, record in folder.records():
                 if isinstance(record, store.Record) and line["index"] not in seen:
                     seen.add(line["index"])
                     shown.finished(record.outcome)
-            if not driven:
+            if one.state is not RunState.RUNNING:
                 break
             time.sleep(_GLANCE)
-    one = status.look(folder)
     print(f"{one.id}: {one.state}, {_counts(one)}")
     return one.exit_code
 
@@ -89,6 +85,7 @@ def watch(run: str | None) -> int:
 def results(
     run: str | None,
     *,
+    app: str | None,
     sort: str | None,
     columns: str | None,
     where: Sequence[str],
@@ -99,8 +96,9 @@ def results(
     """The table of a run as far as it is; written nowhere unless asked."""
     from mini import combine, display
 
-    folder = pick(run)
-    table, problems = combine.table(folder)
+    opened = Run.open(run, app=app)
+    now = opened.status()  # of a run elsewhere, brings the records
+    table, problems = combine.table(opened.folder)
     for condition in where:
         table = _where(table, condition)
     table, complaint = display.best_first(table, sort)
@@ -122,62 +120,72 @@ def results(
             out.print(f"… {table.height - rows} more rows; --rows shows them")
     for problem in problems:
         print(f"warning: {problem}", file=sys.stderr)
-    return status.look(folder).exit_code
+    return now.exit_code
 
 
-def logs(run: str | None, job: int | None, *, follow: bool) -> int:
+def logs(run: str | None, job: int | None, *, app: str | None, follow: bool) -> int:
     """A job's log; without a job the ends of the logs of those that failed."""
     if run is not None and run.isdecimal() and job is None and not any(p.name == run for p in finding.runs(home())):
         run, job = None, int(str(run))  # `mini logs 3`: of the latest run
-    folder = pick(run)
-    jobs = {line["index"]: line for line in folder.jobs()}
+    opened = Run.open(run, app=app)
     if job is None:
+        opened.status()
         failed = [
             (line, record.outcome)
-            for line, record in folder.records()
+            for line, record in opened.folder.records()
             if isinstance(record, store.Record) and not record.outcome.ok
         ]
         for line, outcome in failed:
             print(f"#{line['index']} {outcome.state}  {_given(line['row'])}\n  {outcome.failure}")
-            text = _read(line["folder"] / store.LOG).splitlines()[-_TAIL:]
-            print("".join(f"    {part}\n" for part in text), end="")
+            tail = opened.logs(line["index"]).splitlines()[-_TAIL:]
+            print("".join(f"    {part}\n" for part in tail), end="")
         if not failed:
-            print(f"no job of {folder.path.name} has failed; `mini logs {folder.path.name} JOB` shows the log of one")
+            print(f"no job of {opened.id} has failed; `mini logs {opened.id} JOB` shows the log of one")
         return 0
-    if job not in jobs:
-        raise NoSuchRun(f"{folder.path.name} has no job {job}; it has 0 to {max(jobs, default=0)}")
-    path = jobs[job]["folder"] / store.LOG
-    if not follow:
-        print(_read(path), end="")
+    shown = ""
+    while True:
+        now = opened.status() if follow else None
+        text = opened.logs(job)
+        print(text[len(shown) :], end="", flush=True)
+        shown = text
+        if now is None or now.state is not RunState.RUNNING or all(one.index != job for one in now.unfinished):
+            return 0
+        time.sleep(_GLANCE)
+
+
+def cancel(run: str | None, *, app: str | None) -> int:
+    """Stop what runs, and wait until it is."""
+    opened = Run.open(run, app=app)
+    if opened.status().state is not RunState.RUNNING:
+        print(f"{opened.id} is not running")
         return 0
-    _follow(folder, path, jobs[job]["folder"] / store.RECORD)
+    one = opened.cancel()
+    print(f"{one.id}: {_counts(one)}")
     return 0
 
 
-def cancel(run: str | None) -> int:
-    """Stop what runs, and wait until it is."""
-    folder = pick(run)
-    if not folder.is_driven():
-        print(f"{folder.path.name} is not running")
-        return 0
-    folder.cancel()
-    while folder.is_driven():
-        time.sleep(0.1)
-    one = status.look(folder)
-    print(f"{one.id}: {_counts(one)}")
+def pull(run: str | None, *, include: str | None) -> int:
+    """Bring a run's files home from the volume."""
+    there = mirror.volume()
+    folder = RunFolder(home() / mirror.fetch(there, run).path.name)
+    count = mirror.pull(there, folder, include)
+    print(f"{count} files of {folder.path.name} → {folder.path}")
     return 0
 
 
 def retry(run: str | None, *, job: int | None, apparatus: str | None, yes: bool) -> int:
     """Run again what failed, was lost or cancelled: the command the run was begun with, in the same folder."""
-    folder = pick(run)
-    asked = folder.asked()
-    if folder.is_driven():
-        if not _sure(f"{folder.path.name} is still running. Cancel it, and retry?", yes):
+    opened = Run.open(run)
+    folder, asked = opened.folder, opened.folder.asked()
+    if opened.status().state is RunState.RUNNING:
+        if not _sure(f"{opened.id} is still running. Cancel it, and retry?", yes):
             return 3
-        cancel(str(folder.path))
+        opened.cancel()
+    if not asked.get("overrides_all") and (folder.path / store.PARCELS).exists():
+        opened.retry()
+        return 0
     command = asked.get("command")
-    if not command or "python" not in asked or not asked.get("overrides_all"):
+    if not command or "program" not in asked:
         raise UsageError(f"{folder.path.name} was not begun by a Hydra application; begin it again from its program")
     again = [
         *asked["overrides_all"],
@@ -289,26 +297,3 @@ def _write(table: pl.DataFrame, target: Path) -> None:
     if target.suffix not in writers:
         raise OptionError(f"{target} ends in none of {', '.join(writers)}")
     writers[target.suffix](target)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except FileNotFoundError:
-        return ""
-
-
-def _follow(folder: RunFolder, path: Path, record: Path) -> None:
-    position = 0
-    while True:
-        over = record.exists() or not folder.is_driven()
-        try:
-            with path.open(errors="replace") as file:
-                file.seek(position)
-                print(file.read(), end="", flush=True)
-                position = file.tell()
-        except FileNotFoundError:
-            pass
-        if over:
-            return
-        time.sleep(_GLANCE / 2)

@@ -8,7 +8,7 @@ import hashlib
 import pickle
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cloudpickle
@@ -133,6 +133,13 @@ def encode(job: Job, shared: Shared) -> Parcel:
         raise
     call = Call(job.index, job.key, job.folder, job.record, job.attempt, dict(job.row), arguments)
     return Parcel(job, shared, pickle.dumps(call, protocol=pickle.HIGHEST_PROTOCOL))
+
+
+def again(parcel: Parcel) -> Parcel:
+    """The next attempt of a job, from what was encoded for this one."""
+    call: Call = pickle.loads(parcel.data)
+    data = pickle.dumps(replace(call, attempt=call.attempt + 1), protocol=pickle.HIGHEST_PROTOCOL)
+    return Parcel(parcel.job.again(), parcel.shared, data)
 
 
 def explain(value: Any, what: str, error: BaseException) -> str:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra import version
 from hydra.core.hydra_config import HydraConfig
@@ -23,7 +23,7 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, fi
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from mini import batch, combine, display, finding, project, spec, store
+from mini import batch, combine, detached, display, finding, project, spec, store
 from mini.apparatus.base import Apparatus
 from mini.errors import CloudError, RecordError, UsageError
 from mini.job import Failure, Job, Outcome, State
@@ -51,6 +51,7 @@ class Sweep:
         only: Of what is not done, run this job alone.
         max_failures: Stop when so many jobs have failed.
         budget: Stop after this time.
+        detach: Begin the run and leave it.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Sweep:
         only: int | None,
         max_failures: int | None,
         budget: Any,
+        detach: bool,
     ) -> None:
         self._context, self._task_function, self._config, self._default = (
             context,
@@ -75,7 +77,7 @@ class Sweep:
         self._apparatus: dict[object, Apparatus] = {}
         self._folder = RunFolder(str(config.hydra.sweep.dir))
         self._begun = self._again = False
-        self._only = only
+        self._only, self._detach = only, detach
         self._done: dict[str, tuple[Path, Outcome]] = {}
         try:
             seconds = finding.duration(budget)
@@ -183,6 +185,8 @@ class Sweep:
             print(f"warning: Modal is not known to have a GPU {name}; it is asked for as it is", file=sys.stderr)
         groups = [batch.Group(self._on(where), jobs) for where, jobs in by_spec.items()]
         asked = None if self._begun else self._asked(groups, by_spec, len(configs))
+        if self._detach:
+            self._leave(groups, asked or {})
         prints = any(isinstance(w.apparatus, spec.Debug) or getattr(w.apparatus, "logs", False) for w in by_spec)
         jobs = [job for group in groups for job in group.jobs]
         if self._done:
@@ -217,6 +221,30 @@ class Sweep:
         with contextlib.suppress(FileNotFoundError, RecordError):
             attempt = max(attempt, store.read_record(Path(job.folder)).outcome.attempt)
         return dataclasses.replace(job, attempt=attempt + 1)
+
+    def _leave(self, groups: Sequence[batch.Group], asked: dict[str, Any]) -> NoReturn:
+        """Begin the run, say how to follow it, and end the command."""
+        sweeper = str(OmegaConf.select(self._config, "hydra.sweeper._target_"))
+        if not sweeper.endswith("BasicSweeper") or OmegaConf.select(self._config, "hydra.sweeper.max_batch_size"):
+            raise UsageError(
+                "hydra.launcher.detach=true leaves before any job is done, and this sweeper waits for results "
+                f"({sweeper}, in batches); run it without detach"
+            )
+        if self._done:
+            raise UsageError("hydra.launcher.detach=true begins a new run; resume without it")
+        detached.begin(
+            [(group.apparatus, group.jobs) for group in groups],
+            self._folder,
+            asked,
+            deadline=self._limits.deadline,
+            max_failures=self._limits.max_failures,
+        )
+        self.close()
+        run = self._folder.path.name
+        print(f"{run} goes on by itself:")
+        for verb in ("status", "watch", "results"):
+            print(f"  mini {verb} {run}")
+        raise SystemExit(0)
 
     def _job(self, index: int, task: HydraTask, config: DictConfig, overrides: Sequence[str]) -> Job:
         HydraConfig.instance().set_config(config)  # the folder's name may be made of ${hydra:…}

@@ -33,6 +33,7 @@ class ApparatusLauncherConf:
         only: With `resume`: of what is not done, run this job alone.
         max_failures: Stop when so many jobs have failed.
         budget: Stop after this time, such as `90m`, `2h` or `1d`; a number is seconds.
+        detach: Begin the run and leave it: it goes on when this command is over.
     """
 
     _target_: str = "hydra_plugins.mini_launcher.apparatus_launcher.ApparatusLauncher"
@@ -42,6 +43,7 @@ class ApparatusLauncherConf:
     only: int | None = None
     max_failures: int | None = None
     budget: Any = None
+    detach: bool = False
 
 
 ConfigStore.instance().store(
@@ -60,9 +62,10 @@ class ApparatusLauncher(Launcher):
         only: int | None = None,
         max_failures: int | None = None,
         budget: Any = None,
+        detach: bool = False,
     ) -> None:
         self._default, self._if_exists = apparatus, if_exists
-        self._more = {"resume": resume, "only": only, "max_failures": max_failures, "budget": budget}
+        self._more = {"resume": resume, "only": only, "max_failures": max_failures, "budget": budget, "detach": detach}
         self._sweep: Sweep | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

@@ -1,18 +1,12 @@
 """Puts the packaged config groups on the search path of every Hydra application."""
 
-import functools
-import secrets
-import string
-import time
-
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.mini_launcher import _command
-
-_ALPHABET = "".join(sorted(set(string.ascii_lowercase) - set("aeioul")))  # no words, and nothing that looks like 1
+from mini.run_id import run_id
 
 
 class MiniSearchPath(SearchPathPlugin):
@@ -25,13 +19,6 @@ class MiniSearchPath(SearchPathPlugin):
         if not OmegaConf.has_resolver("mini.run_id"):
             # Cached in the config, so that a worker resolves the same.
             OmegaConf.register_new_resolver("mini.run_id", run_id, use_cache=True)
-
-
-@functools.cache
-def run_id() -> str:
-    """This command's run: when it began, and a few letters that keep two apart which begin together."""
-    letters = "".join(secrets.choice(_ALPHABET) for _ in range(3))
-    return f"{time.strftime('%Y%m%d-%H%M%S')}-{letters}"
 
 
 # Hydra refuses an unknown key without naming the valid ones. These groups are open to it, and the launcher refuses.

@@ -11,13 +11,16 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from mini import store, wire
 from mini.errors import OptionError, RecordError, UsageError, did_you_mean
 from mini.job import Job, Outcome
 from mini.store import RunFolder
 from mini.wire import Parcel
+
+if TYPE_CHECKING:
+    from mini.detached import Run
 
 Hook = Callable[[], Any]
 _batches = itertools.count()
@@ -119,6 +122,38 @@ class Apparatus(abc.ABC):
         """
         return _in_order(self._starting_map(fn, iterables, kwargs), return_exceptions)
 
+    def spawn(
+        self,
+        fn: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> Run:
+        """As `map`, for work that outlives the caller: the jobs go on when this process is gone.
+
+        Args:
+            fn: As for `run`.
+            iterables: As for `map`.
+            kwargs: As for `map`.
+            name: Of the run, a folder under `outputs/`; None for the time and a few letters.
+
+        Returns:
+            A handle; `Run.open(run.id)` gives it again, in any process.
+
+        Raises:
+            UnpicklableError: The function or an argument cannot travel; nothing was started.
+            RunFolderError: There is a run of that name.
+            UsageError: This apparatus has nothing that outlives the caller.
+        """
+        from mini.detached import spawn
+
+        if not iterables:
+            raise UsageError("spawn needs at least one iterable, as map does")
+        self._require_open()
+        calls = [(args, kwargs or {}) for args in zip(*iterables, strict=False)]
+        return spawn(self, fn, calls, name)
+
     async def arun(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """As `run`, without blocking the event loop. Cancelling it stops the job."""
         with self._starting(fn, [(args, kwargs)]) as stream:
@@ -208,6 +243,22 @@ class Apparatus(abc.ABC):
         self._require_open()
         return self._start(parcels)
 
+    def ready_to_detach(self) -> None:
+        """Refuse what cannot go on without this process, before anything is recorded.
+
+        Raises:
+            UsageError: Nothing of this apparatus outlives the caller.
+        """
+        raise UsageError(f"nothing of apparatus={self.kind} outlives the command; use local or modal")
+
+    def detach(self, parcels: Sequence[Parcel], folder: RunFolder) -> dict[str, Any]:
+        """Start encoded jobs of a run somewhere else, where they go on without this process.
+
+        Returns:
+            What is needed to find them again: JSON values.
+        """
+        raise NotImplementedError
+
     def ready(self) -> None:  # noqa: B027 - here nothing has to be got ready
         """Get ready to start jobs, so that what is wrong is known before a run is recorded."""
 
@@ -249,7 +300,7 @@ class Apparatus(abc.ABC):
         """The next attempt of a job, or None if it is not to be tried again."""
         if outcome.ok or outcome.attempt > self._options.get("retries", 0):
             return None
-        return wire.encode(parcel.job.again(), parcel.shared)
+        return wire.again(parcel)
 
     def _settle(self, parcel: Parcel, outcome: Outcome) -> Outcome:
         """Record what the worker could not: that it died. A result that it had recorded before it died stands."""

@@ -80,6 +80,9 @@ class LocalApparatus(Apparatus):
         """The folder where the jobs leave their files."""
         return self._volume
 
+    def ready_to_detach(self) -> None:
+        """A driver process takes the place of this one."""
+
     @property
     def workers(self) -> int:
         """How many jobs run at a time."""

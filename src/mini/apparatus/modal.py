@@ -106,6 +106,23 @@ class ModalApparatus(Apparatus):
         self._require_open()
         self._session.function(self._options)
 
+    def ready_to_detach(self) -> None:
+        """Connect, and make the image; it is built when the app is deployed."""
+        self._session.client()
+        self._ensure_image()
+
+    def detach(self, parcels: Sequence[Parcel], folder: RunFolder) -> dict[str, Any]:
+        """Deploy an app of the run's own, and make one call of all its jobs, which needs no client."""
+        self.announce(folder)
+        shared = {p.shared.digest: p.shared.data for p in parcels}
+        self._session.store(shared)
+        with tempfile.TemporaryDirectory() as temporary:  # the dict forgets what nobody asks for
+            for digest, data in shared.items():
+                Path(temporary, digest).write_bytes(data)
+            self.volume.upload(temporary, remote.FUNCTIONS)
+        messages = [pickle.dumps((p.shared.digest, None, p.data), protocol=5) for p in parcels]
+        return self._session.spawn(folder.path.name, self._options, messages)
+
     def announce(self, folder: RunFolder) -> None:
         """Put what a run has been asked on the volume, where others look for it."""
         with tempfile.TemporaryDirectory() as chosen:
