@@ -45,7 +45,7 @@ class Context:
         now = time.time()
         if self.folder is None or not self.record or (not force and now - self._written < _INTERVAL):
             return
-        self._written = now
+        self._written = 0.0 if force else now  # what is forced delays nothing that the job says
         beat = {"index": self.index, "attempt": self.attempt, "pid": os.getpid(), "beat": now}
         store.write_live(self.folder, beat | self._live)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -212,6 +213,7 @@ def start_driver(folder: RunFolder) -> None:
             stderr=log,
             start_new_session=True,
         )
+    threading.Thread(target=process.wait, daemon=True).start()  # no zombie, should this process outlive it
     deadline = time.monotonic() + _STARTING
     while not folder.is_driven() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -67,14 +67,23 @@ def drive(folder: RunFolder) -> None:
             groups.append(Group(apparatus, [parcel.job for parcel in parcels], parcels))
     limits = Limits(tasks[0].max_failures, tasks[0].deadline)
     try:
-        outcomes = batch.run(groups, folder, batch.Silent(), again=True, limits=limits)
+        outcomes = batch.run(groups, folder, _Combining(folder), again=True, limits=limits)
         print(f"{sum(outcome.ok for outcome in outcomes)} of {len(outcomes)} jobs done")
     except batch.Stopped as stopped:
         print(stopped)
     finally:
         for apparatus in made:
             apparatus.close()
-        combine.write(folder)
+
+
+class _Combining(batch.Silent):
+    """Leaves the table before the run is over for those who look."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+
+    def __exit__(self, *_: object) -> None:
+        combine.write(self._folder)
 
 
 def _open(parcel: Parcel) -> Parcel | None:

@@ -17,7 +17,7 @@ from mini.job import State
 from mini.store import RunFolder
 
 _HEAD = 512  # bytes of a record; its state is near the beginning
-_STATE = re.compile(rb'"state":"([a-z]+)"')
+_STATE = re.compile(rb'"state":"([a-z]+)","attempt":(\d+)')
 
 
 class RunState(enum.StrEnum):
@@ -125,7 +125,7 @@ def look(
     unfinished = []
     jobs = folder.jobs()
     for job in jobs:
-        state = many.get(job["index"]) or _state(str(job["folder"]), damaged)
+        state = _state(str(job["folder"]), many.get(job["index"]), damaged)
         if state is not None:
             counts[state] += 1
             continue
@@ -156,12 +156,12 @@ def _of_all(counts: Mapping[str, int], total: int, driven: bool) -> RunState:
     return RunState.STOPPED if unsettled or counts.get(State.CANCELLED.value, 0) else RunState.FAILED
 
 
-def _state(folder: str, damaged: list[str]) -> str | None:
-    """A job's state by the beginning of its record; None where there is none."""
+def _state(folder: str, known: tuple[int, str] | None, damaged: list[str]) -> str | None:
+    """A job's state by the beginning of its record, or what is known of a later attempt; None where there is none."""
     try:
         handle = os.open(f"{folder}/{store.RECORD}", os.O_RDONLY)
     except FileNotFoundError:
-        return None
+        return known[1] if known else None
     try:
         head = os.read(handle, _HEAD)
     finally:
@@ -170,7 +170,7 @@ def _state(folder: str, damaged: list[str]) -> str | None:
     if found is None or not head.startswith(b'{"version":'):
         damaged.append(f"{folder}/{store.RECORD} is damaged; the job counts as unreadable")
         return "unreadable"
-    return found[1].decode()
+    return known[1] if known and known[0] > int(found[2]) else found[1].decode()
 
 
 def _said(live: Mapping[str, Any]) -> dict[str, Any]:

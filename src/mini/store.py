@@ -424,25 +424,29 @@ class RunFolder:
         """Each job's line with its record; None where there is none yet, the error where it is damaged."""
         many = self._many_records()
         for job in self.jobs():
-            if job["index"] in many:
-                line, path = many[job["index"]]
-                try:
-                    yield job, decode_record(line, job["folder"], path)
-                except RecordError as error:
-                    yield job, error
-                continue
+            found: Record | RecordError | None = None
             try:
-                yield job, read_record(job["folder"])
+                found = read_record(job["folder"])
             except FileNotFoundError:
-                yield job, None
+                pass
             except RecordError as error:
-                yield job, error
+                found = error
+            if job["index"] in many:
+                attempt, line, path = many[job["index"]]
+                if not isinstance(found, Record) or found.outcome.attempt < attempt:
+                    try:
+                        found = decode_record(line, job["folder"], path)
+                    except RecordError as error:
+                        found = error
+            yield job, found
 
-    def many_states(self) -> dict[int, str]:
-        """The states in the files that hold many records, by index."""
-        return {index: json.loads(line)["state"] for index, (line, _) in self._many_records().items()}
+    def many_states(self) -> dict[int, tuple[int, str]]:
+        """Attempt and state in the files that hold many records, by index."""
+        return {
+            index: (attempt, json.loads(line)["state"]) for index, (attempt, line, _) in self._many_records().items()
+        }
 
-    def _many_records(self) -> dict[int, tuple[bytes, Path]]:
+    def _many_records(self) -> dict[int, tuple[int, bytes, Path]]:
         """The lines of the files that hold many records, by index; of several attempts the last."""
         found: dict[int, tuple[int, bytes, Path]] = {}
         for path in sorted((self.path / RECORDS).glob("*.jsonl")):
@@ -454,7 +458,7 @@ class RunFolder:
                     continue  # cut off while it was written: the record in the job's folder has it
                 if index not in found or found[index][0] <= attempt:
                     found[index] = (attempt, line, path)
-        return {index: (line, path) for index, (_, line, path) in found.items()}
+        return found
 
 
 def flatten(value: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:

@@ -94,7 +94,7 @@ def test_the_job_log_of_hydra_is_there(kind):
 
 
 def test_the_folder_of_a_job_may_be_named_after_its_overrides(kind):
-    run(kind, "x=1,2", "hydra.sweep.subdir=x-${x}-${hydra:job.num}")
+    run(kind, "x=1,2", "hydra.sweep.subdir=x-${x}-${hydra.job.num}")
     assert Path("outputs/out/x-2-1/record.json").exists()
 
 

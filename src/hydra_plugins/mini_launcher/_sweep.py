@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import dataclasses
 import logging
 import os
@@ -78,7 +77,8 @@ class Sweep:
         self._folder = RunFolder(str(config.hydra.sweep.dir))
         self._begun = self._again = False
         self._only, self._detach = only, detach
-        self._done: dict[str, tuple[Path, Outcome]] = {}
+        self._done: dict[str, tuple[Path, Record]] = {}
+        self._attempts: dict[int, int] = {}
         try:
             seconds = finding.duration(budget)
             self._limits = batch.Limits(max_failures, time.time() + seconds if seconds is not None else None)
@@ -128,21 +128,26 @@ class Sweep:
         before = finding.latest(home, but=self._folder.path) if run == "latest" else finding.find(home, run)
         self._again = self._begun = before.path == self._folder.path
         for line, record in before.records():
-            if isinstance(record, Record) and record.outcome.ok and line["key"]:
-                self._done[line["key"]] = (line["folder"], record.outcome)
+            if isinstance(record, Record):
+                self._attempts[line["index"]] = record.outcome.attempt
+                if record.outcome.ok and line["key"]:
+                    self._done[line["key"]] = (line["folder"], record)
 
     def _take_over(self, job: Job) -> Outcome | None:
         """The outcome of a job that is done already, its files in its new folder; None for one that is not."""
         if job.key not in self._done or job.folder is None:
             return None
-        source, outcome = self._done[job.key]
-        outcome = store.read_value(source, outcome)
+        source, record = self._done[job.key]
+        try:
+            outcome = store.read_value(source, record.outcome)
+        except RecordError:  # the value is elsewhere, and too large to be in the record
+            return None
         if Path(job.folder) != source:
             finding.link(source, Path(job.folder))
             outcome = dataclasses.replace(
                 outcome, index=job.index, folder=job.folder, where={**outcome.where, "taken_from": str(source)}
             )
-            store.write_record(outcome, {**store.read_record(source).row, **job.row})
+            store.write_record(outcome, {**record.row, **job.row})
         return dataclasses.replace(outcome, folder=job.folder)
 
     def close(self) -> None:
@@ -217,9 +222,7 @@ class Sweep:
         if not self._again or job.folder is None:
             return job
         live = store.read_live(Path(job.folder)) or {}
-        attempt = int(live.get("attempt") or 0)
-        with contextlib.suppress(FileNotFoundError, RecordError):
-            attempt = max(attempt, store.read_record(Path(job.folder)).outcome.attempt)
+        attempt = max(int(live.get("attempt") or 0), self._attempts.get(job.index, 0))
         return dataclasses.replace(job, attempt=attempt + 1)
 
     def _leave(self, groups: Sequence[batch.Group], asked: dict[str, Any]) -> NoReturn:
@@ -290,12 +293,13 @@ class Sweep:
         return self._apparatus[made].w(**given, gpu=where.gpu.option, image=where.image)
 
     def _asked(self, groups: Sequence[batch.Group], by_spec: dict[Spec, list[Job]], total: int) -> dict[str, Any]:
+        given = self._config.hydra.overrides
         images = {asked["key"]: asked for group in groups if (asked := group.apparatus.asked().get("image"))}
         return {
             "command": sys.argv,
             "program": _program(),
-            "overrides_all": [*self._config.hydra.overrides.task, *_lasting(self._config.hydra.overrides.hydra)],
-            "overrides": OmegaConf.to_container(self._config.hydra.overrides.task),
+            "overrides_all": [*_as_typed(given.task), *_lasting(_as_typed(given.hydra))],
+            "overrides": _as_typed(given.task),
             "task": f"{self._task_function.__module__}.{getattr(self._task_function, '__qualname__', '')}",
             "began": time.time(),
             "cwd": str(Path.cwd()),
@@ -405,6 +409,12 @@ def _program() -> list[str]:
     main = sys.modules["__main__"]
     module = getattr(main, "__spec__", None)
     return ["-m", module.name.removesuffix(".__main__")] if module is not None else [str(Path(sys.argv[0]).absolute())]
+
+
+def _as_typed(overrides: Any) -> list[str]:
+    plain = OmegaConf.to_container(overrides, resolve=False)  # `${…}` in them is the user's
+    assert isinstance(plain, list)
+    return [str(override) for override in plain]
 
 
 def _lasting(overrides: Sequence[str]) -> list[str]:
