@@ -196,6 +196,7 @@ def retry(run: str | None, *, job: int | None, apparatus: str | None, yes: bool)
     ]
     if apparatus:
         again = [o for o in again if not o.startswith("apparatus=") or o == f"apparatus={apparatus}"]
+    (folder.path / store.DRIVER).unlink(missing_ok=True)  # what went on by itself is over
     line = [sys.executable, *asked["program"], *again]
     print(shlex.join(line[1:]))
     return subprocess.run(line, cwd=asked["cwd"]).returncode

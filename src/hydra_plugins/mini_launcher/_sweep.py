@@ -419,8 +419,9 @@ def _as_typed(overrides: Any) -> list[str]:
 
 def _lasting(overrides: Sequence[str]) -> list[str]:
     """The overrides of Hydra's own config that a further try of the same run needs too."""
-    passing = ("hydra.mode", "hydra.sweep.dir", "hydra.launcher.resume", "hydra.launcher.only", "hydra.launcher.budget")
-    return [override for override in overrides if not override.startswith(passing)]
+    once = ("resume", "only", "budget", "detach", "if_exists")
+    passing = ("hydra.mode", "hydra.sweep.dir", *(f"hydra.launcher.{name}" for name in once))
+    return [override for override in overrides if not override.lstrip("+").startswith(passing)]
 
 
 def _git_state() -> dict[str, Any] | None:
