@@ -29,6 +29,7 @@ from mini.job import Failure, Job, Outcome, State
 from mini.spec import Spec
 from mini.store import Record, RunFolder, flatten
 
+from . import _compose
 from ._command import REPORTED, refuse
 from ._job import HydraTask, config_columns, registered_resolvers
 
@@ -73,6 +74,7 @@ class Sweep:
             config,
             default,
         )
+        _compose.install(context)
         self._apparatus: dict[object, Apparatus] = {}
         self._folder = RunFolder(str(config.hydra.sweep.dir))
         self._begun = self._again = False

@@ -1,0 +1,202 @@
+"""What is composed from a template equals what Hydra composes, over many kinds of overrides, errors included."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.utils import setup_globals
+from hydra.types import HydraContext, RunMode
+from omegaconf import OmegaConf
+
+from hydra_plugins.mini_launcher._compose import TemplateLoader, install
+
+FILES = {
+    "config.yaml": """
+defaults:
+  - model: small
+  - optimizer@train.optimizer: adam
+  - data/source: disk
+  - optional extra: null
+  - _self_
+lr: 0.1
+twice: ${times:${lr}}
+nested: {a: 1, b: {c: [1, 2, 3], d: null}, text: "x y"}
+list: [1, {k: v}]
+missing: ???
+from_group: ${model.size}
+name: ${hydra:job.name}
+hydra: {job: {config: {override_dirname: {exclude_keys: [seed]}}}}
+seed: 0
+""",
+    "model/small.yaml": "size: 1\nkind: small\n",
+    "model/large.yaml": "defaults: [small, _self_]\nsize: 9\nkind: large\ndeep: {er: 1}\n",
+    "optimizer/adam.yaml": "name: adam\nlr: ${lr}\n",
+    "optimizer/sgd.yaml": "name: sgd\nmomentum: 0.9\n",
+    "data/source/disk.yaml": "path: /disk\n",
+    "data/source/web.yaml": "# @package _global_\nsource: {url: web}\n",
+    "extra/one.yaml": "x: 1\n",
+    "extra/two.yaml": "x: 2\n",
+}
+
+LISTS = [
+    [],
+    ["lr=1e-3"],
+    ["lr=1", "lr=2"],
+    ["model=large"],
+    ["model=large", "model.size=3"],
+    ["model.size=3", "model=large"],
+    ["model=small", "model=large"],
+    ["optimizer@train.optimizer=sgd", "train.optimizer.momentum=0.1"],
+    ["optimizer=sgd"],
+    ["+optimizer@other=sgd"],
+    ["data/source=web"],
+    ["data.source=web"],
+    ["extra=one"],
+    ["+extra=two"],
+    ["~extra"],
+    ["~model"],
+    ["~model=small"],
+    ["~model=large"],
+    ["~lr"],
+    ["~lr=0.1"],
+    ["~lr=7"],
+    ["~nothing"],
+    ["+new=1"],
+    ["++new.deep.er=1"],
+    ["+lr=1"],
+    ["++lr=1"],
+    ["new=1"],
+    ["nested.a=null"],
+    ["nested.b.c=[4,5]"],
+    ["nested.b.c=[]", "+nested.b.e={x:1,y:[2]}"],
+    ["nested={a:5}"],
+    ["+nested={z:5}"],
+    ["list.0=9"],
+    ["list.1.k=w"],
+    ["list=[a,'b c',\"d,e\"]"],
+    ["missing=here"],
+    ["lr=${seed}", "seed=3"],
+    ["nested.text='${seed} and ${model.kind}'"],
+    ["nested.text=${oc.env:HOME}"],
+    ["nested.text=\\${not}"],
+    ["lr=${times:4}"],
+    ["seed=5", "lr=2"],
+    ["model={size:4}"],
+    ["model=[small]"],
+    ["model=nothing"],
+    ["modle=small"],
+    ["lr=1,2"],
+    ["lr=range(1,3)"],
+    ["model=small,large"],
+    ["lr='1,2'"],
+    ["lr="],
+    ["=1"],
+    ["lr"],
+    ["hydra.job.name=other"],
+    ["hydra.sweep.subdir=x-${lr}"],
+    ["hydra/job_logging=none"],
+    ["hydra=1"],
+    ["lr=true"],
+    ["lr=0x10"],
+    ["lr=1_000"],
+    ["lr=nan"],
+    ["nested.a=int(3.7)"],
+    ["nested.text=' spaced '"],
+    ["nested.text=ünïcode"],
+    ["nested.text=a:b"],
+    ["nested.b.c.7=1"],
+    ["nested.a.b=1"],
+    ["seed=1", "model=large", "optimizer@train.optimizer=sgd", "lr=3", "+extra=one", "nested.a=8"],
+]
+
+
+@pytest.fixture(scope="module")
+def loader(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("conf")
+    for name, text in FILES.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    setup_globals()
+    OmegaConf.register_new_resolver("times", lambda x: 2 * float(x), replace=True)
+    return ConfigLoaderImpl(config_search_path=create_config_search_path(str(folder)))
+
+
+@pytest.fixture(scope="module")
+def master(loader):
+    from hydra.core.utils import JobRuntime
+
+    JobRuntime.instance().set("name", "test")
+    return loader.load_configuration("config", ["hydra.mode=MULTIRUN", "hydra.job.chdir=true"], RunMode.MULTIRUN)
+
+
+def outcome(loader, master, overrides):
+    """The config, or the error, in a form that can be compared."""
+    try:
+        config = loader.load_sweep_config(master, list(overrides))
+    except Exception as error:  # noqa: BLE001 - it is compared
+        return type(error), str(error)
+    flags = {
+        key: (config._get_full_key(key), OmegaConf.is_struct(config[key]), OmegaConf.is_readonly(config[key]))
+        for key in config
+        if not OmegaConf.is_missing(config, key) and OmegaConf.is_config(config._get_node(key))
+    }
+    return (
+        repr(OmegaConf.to_container(config, resolve=False)),
+        OmegaConf.to_yaml(config),
+        OmegaConf.is_struct(config),
+        OmegaConf.get_type(config.hydra),
+        flags,
+    )
+
+
+@pytest.mark.parametrize("overrides", LISTS, ids=" ".join)
+def test_a_template_gives_what_hydra_gives(loader, master, overrides):
+    ours = TemplateLoader(loader)
+    expected = outcome(loader, master, overrides)
+    assert outcome(ours, master, overrides) == expected
+    assert outcome(ours, master, overrides) == expected, "and again, from the template that is there now"
+
+
+def test_pairs_of_overrides_share_templates_without_touching_each_other(loader, master):
+    ours = TemplateLoader(loader)
+    pairs = [[*a, *b] for a, b in itertools.islice(itertools.product(LISTS[1:30:3], LISTS[2:44:4]), 60)]
+    for overrides in [*pairs, *reversed(pairs)]:
+        assert outcome(ours, master, overrides) == outcome(loader, master, overrides), overrides
+
+
+def test_most_come_from_a_template(loader, master, monkeypatch):
+    ours = TemplateLoader(loader)
+    for lr in range(20):
+        ours.load_sweep_config(master, [f"lr={lr}", "model=large"])
+    assert len(ours._templates) == 1
+    monkeypatch.setattr(loader, "load_sweep_config", None)
+    assert ours.load_sweep_config(master, ["lr=99", "model=large"]).lr == 99
+
+
+def test_a_config_edited_while_a_sweep_runs_does_not_change_later_jobs(loader, master):
+    ours = TemplateLoader(loader)
+    before = ours.load_sweep_config(master, ["model=large", "lr=1"])
+    file = Path(loader.config_search_path.get_path()[1].path.removeprefix("file://"), "model", "large.yaml")
+    text = file.read_text()
+    try:
+        file.write_text("size: 77\n")
+        after = ours.load_sweep_config(master, ["model=large", "lr=1"])
+    finally:
+        file.write_text(text)
+    assert after == before
+
+
+def test_another_loader_and_another_version_are_left_alone(loader, monkeypatch):
+    context = HydraContext(config_loader=loader, callbacks=None)
+    monkeypatch.setattr("hydra.__version__", "1.4.0")
+    install(context)
+    assert context.config_loader is loader
+    monkeypatch.undo()
+    install(context)
+    assert isinstance(context.config_loader, TemplateLoader)
+    once = context.config_loader
+    install(context)
+    assert context.config_loader is once
