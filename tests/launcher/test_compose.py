@@ -171,7 +171,7 @@ def test_most_come_from_a_template(loader, master, monkeypatch):
     ours = TemplateLoader(loader)
     for lr in range(20):
         ours.load_sweep_config(master, [f"lr={lr}", "model=large"])
-    assert len(ours._templates) == 1
+    assert len(ours.templates) == 1
     monkeypatch.setattr(loader, "load_sweep_config", None)
     assert ours.load_sweep_config(master, ["lr=99", "model=large"]).lr == 99
 

@@ -8,8 +8,11 @@ errors are Hydra's.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import pickle
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig, flag_override
 
 _CHECKED = ("1.3.",)
 
@@ -32,6 +35,57 @@ def install(context: Any) -> None:
         context.config_loader = TemplateLoader(loader)
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How the config of a job comes from a template.
+
+    Args:
+        groups: The overrides that choose groups; they name the template.
+        values: The others.
+        lines: All of them, as they were given.
+    """
+
+    groups: tuple[str, ...]
+    values: tuple[str, ...]
+    lines: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=100_000)
+def parse(line: str) -> Override:
+    """An override; not to be changed, as it is kept."""
+    (override,) = _parser().parse_overrides([line])
+    return override
+
+
+@functools.cache
+def _parser() -> OverridesParser:
+    return OverridesParser.create()
+
+
+def compose(template: bytes, recipe: Recipe) -> DictConfig:
+    """The config of a job.
+
+    Args:
+        template: A pickled config with the same choice of groups.
+        recipe: What is set on a copy.
+
+    Raises:
+        ConfigCompositionException: As Hydra's, for a value that cannot be set.
+    """
+    config: DictConfig = pickle.loads(template)
+    ConfigLoaderImpl._apply_overrides_to_config([parse(line) for line in recipe.values], config)
+    with flag_override(config.hydra, ["readonly"], False):
+        config.hydra.overrides.task = list(recipe.lines)
+        naming = config.hydra.job.config.override_dirname
+        config.hydra.job.override_dirname = config_loader_impl.get_overrides_dirname(
+            overrides=[parse(line) for line in recipe.lines],
+            kv_sep=naming.kv_sep,
+            item_sep=naming.item_sep,
+            exclude_keys=naming.exclude_keys,
+        )
+    return config
+
+
 class TemplateLoader(ConfigLoader):
     """A config loader that composes the configs of a sweep from templates, and leaves all else to Hydra's.
 
@@ -41,10 +95,8 @@ class TemplateLoader(ConfigLoader):
 
     def __init__(self, loader: ConfigLoaderImpl) -> None:
         self._loader = loader
-        self._parser = OverridesParser.create(config_loader=loader)
-        self._parsed: dict[str, Override] = {}
         self._groups: dict[str, bool] = {}
-        self._templates: dict[tuple[str, ...], bytes] = {}
+        self.templates: dict[tuple[str, ...], bytes] = {}
         self._cwd = Path.cwd()
 
     def __getattr__(self, name: str) -> Any:
@@ -53,44 +105,34 @@ class TemplateLoader(ConfigLoader):
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """As Hydra's."""
         try:
-            composed = self._from_template(master_config, sweep_overrides)
+            recipe = self.recipe(master_config, sweep_overrides)
+            composed = None if recipe is None else compose(self.templates[recipe.groups], recipe)
         except Exception:  # noqa: BLE001 - whatever is wrong, Hydra will say so in its own words
             composed = None
         if composed is None:
             return self._loader.load_sweep_config(master_config, sweep_overrides)
-        OmegaConf.copy_cache(from_config=master_config, to_config=composed)
         return composed
 
-    def _from_template(self, master: DictConfig, lines: Sequence[str]) -> DictConfig | None:
+    def recipe(self, master: DictConfig, lines: Sequence[str]) -> Recipe | None:
+        """How to compose a config from a template, which is made if it is not there; None where that is Hydra's own.
+
+        Raises:
+            Exception: Something is wrong with the overrides.
+        """
         if Path.cwd() != self._cwd:
             return None
-        overrides = [self._parse(line) for line in lines]
+        overrides = [parse(line) for line in lines]
         if any(override.is_hydra_override() or override.key_or_group == "hydra" for override in overrides):
             return None
         ConfigLoaderImpl.validate_sweep_overrides_legal(overrides, run_mode=RunMode.RUN, from_shell=True)
-        of_groups = tuple(line for line, override in zip(lines, overrides, strict=True) if self._is_group(override))
-        if of_groups not in self._templates:
-            self._templates[of_groups] = pickle.dumps(
-                self._loader.load_sweep_config(master, list(of_groups)), protocol=pickle.HIGHEST_PROTOCOL
+        is_group = tuple(self._is_group(override) for override in overrides)
+        groups = tuple(itertools.compress(lines, is_group))
+        if groups not in self.templates:
+            self.templates[groups] = pickle.dumps(
+                self._loader.load_sweep_config(master, list(groups)), protocol=pickle.HIGHEST_PROTOCOL
             )
-        config: DictConfig = pickle.loads(self._templates[of_groups])
-        values = [override for override in overrides if not self._is_group(override)]
-        ConfigLoaderImpl._apply_overrides_to_config(values, config)
-        with flag_override(config.hydra, ["readonly"], False):
-            config.hydra.overrides.task = list(lines)
-            naming = config.hydra.job.config.override_dirname
-            config.hydra.job.override_dirname = config_loader_impl.get_overrides_dirname(
-                overrides=overrides,
-                kv_sep=naming.kv_sep,
-                item_sep=naming.item_sep,
-                exclude_keys=naming.exclude_keys,
-            )
-        return config
-
-    def _parse(self, line: str) -> Override:
-        if line not in self._parsed:
-            (self._parsed[line],) = self._parser.parse_overrides([line])
-        return self._parsed[line]
+        values = tuple(line for line, of_group in zip(lines, is_group, strict=True) if not of_group)
+        return Recipe(groups, values, tuple(lines))
 
     def _is_group(self, override: Override) -> bool:
         """As Hydra's `Overrides` tells a choice of a group from a value."""

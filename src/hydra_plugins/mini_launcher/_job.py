@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra import version
 from hydra._internal.callbacks import Callbacks
-from hydra.core.utils import JobRuntime, JobStatus, run_job, setup_globals
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.utils import JobRuntime, JobStatus, setup_globals
+from hydra.types import TaskFunction
+from omegaconf import Container, DictConfig, OmegaConf, open_dict
 from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import OmegaConfBaseException
 
 from mini import context, store
 from mini.spec import GROUPS
 
-_NOT_CONFIG = (*GROUPS, "results")  # parts of the config that say nothing of what was computed
+from . import _run
+from ._compose import Recipe, compose
+
+_NOT_CONFIG = (*GROUPS, "results", "hydra")  # parts of the config that say nothing of what was computed
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class HydraTask:
         job_name: What Hydra calls the application.
         version_base: The version of Hydra whose behaviour the application asked for.
         cwd: Where the command was given; None on another machine.
+        templates: What recipes are composed from.
     """
 
     task_function: TaskFunction
@@ -41,9 +45,15 @@ class HydraTask:
     job_name: str
     version_base: Any
     cwd: Path | None
+    templates: Mapping[tuple[str, ...], bytes] = field(default_factory=dict)
 
-    def __call__(self, config: DictConfig) -> Any:
+    def __call__(self, given: DictConfig | Recipe, number: int, sweep_dir: str | None = None) -> Any:
         """Run the task with one job's config, as Hydra's basic launcher would.
+
+        Args:
+            given: The config, or how to compose it.
+            number: The job's.
+            sweep_dir: The run folder, where that is not the config's.
 
         Returns:
             What the task returned.
@@ -52,14 +62,9 @@ class HydraTask:
             Exception: Whatever the task raised.
         """
         self._prepare()
-        returned = run_job(
-            task_function=self.task_function,
-            config=config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-            # run_job uses the callbacks only; composing is done.
-            hydra_context=HydraContext(config_loader=None, callbacks=self.callbacks),  # type: ignore[arg-type]
-        )
+        config = compose(self.templates[given.groups], given) if isinstance(given, Recipe) else given
+        number_job(config, number, sweep_dir)
+        returned = _run.run_job(self.task_function, config, self.callbacks)
         here = context.current()
         if here is not None and returned.cfg is not None:
             here.row.update(config_columns(returned.cfg))
@@ -90,12 +95,27 @@ def registered_resolvers() -> dict[str, Callable[..., Any]]:
     }
 
 
+def number_job(config: DictConfig, number: int, sweep_dir: str | None) -> None:
+    """Tell a config which job it is of."""
+    with open_dict(config):
+        config.hydra.job.id = number
+        config.hydra.job.num = number
+        if sweep_dir is not None:
+            config.hydra.sweep.dir = sweep_dir
+
+
 def config_columns(config: DictConfig) -> dict[str, Any]:
     """A task's config as columns `config.…`, resolved; what cannot be resolved stays as it is written."""
-    own = OmegaConf.masked_copy(config, [str(key) for key in config if key not in _NOT_CONFIG])
+    own = [str(key) for key in config if key not in _NOT_CONFIG]
     try:
-        plain = OmegaConf.to_container(own, resolve=True, enum_to_str=True)
+        plain = {key: _plain(config, key, resolve=True) for key in own}
     except OmegaConfBaseException:
-        plain = OmegaConf.to_container(own, resolve=False, enum_to_str=True)
-    assert isinstance(plain, dict)
+        plain = {key: _plain(config, key, resolve=False) for key in own}
     return store.flatten(plain, "config.")
+
+
+def _plain(config: DictConfig, key: str, *, resolve: bool) -> Any:
+    node = config._get_node(key)
+    if isinstance(node, Container) and not node._is_none() and not node._is_missing() and not node._is_interpolation():
+        return OmegaConf.to_container(node, resolve=resolve, enum_to_str=True)
+    return OmegaConf.to_container(OmegaConf.masked_copy(config, key), resolve=resolve, enum_to_str=True)[key]  # type: ignore[index,call-overload]

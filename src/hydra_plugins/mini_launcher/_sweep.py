@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import functools
 import logging
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,7 +32,9 @@ from mini.store import Record, RunFolder, flatten
 
 from . import _compose
 from ._command import REPORTED, refuse
-from ._job import HydraTask, config_columns, registered_resolvers
+from ._compose import Recipe
+from ._job import HydraTask, config_columns, number_job, registered_resolvers
+from ._run import apart
 
 log = logging.getLogger(__name__)
 
@@ -108,9 +111,8 @@ class Sweep:
         """
         setup_globals()
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
-        configs = [self._compose(initial_job_idx + i, list(o)) for i, o in enumerate(job_overrides)]
         try:
-            outcomes = self._run(configs, job_overrides, initial_job_idx)
+            outcomes = self._run([list(overrides) for overrides in job_overrides], initial_job_idx)
         except (UsageError, CloudError) as error:
             self._folder.forget()
             if self._folder.has_run():
@@ -122,7 +124,11 @@ class Sweep:
             print(f"\n{error}", file=sys.stderr)
             raise SystemExit(130 if isinstance(error, batch.Interrupted) else 1) from error
         self._report()
-        return [self._job_return(*job) for job in zip(configs, job_overrides, outcomes, strict=True)]
+        cwd, name = str(Path.cwd()), JobRuntime.instance().get("name")
+        return [
+            _JobReturn(functools.partial(self._compose, initial_job_idx + i, list(overrides)), outcome, cwd, name)
+            for i, (overrides, outcome) in enumerate(zip(job_overrides, outcomes, strict=True))
+        ]
 
     def _resume(self, run: str) -> None:
         """Find what need not run again."""
@@ -160,12 +166,18 @@ class Sweep:
 
     def _compose(self, number: int, overrides: list[str]) -> DictConfig:
         config = self._context.config_loader.load_sweep_config(self._config, overrides)
-        with open_dict(config):
-            config.hydra.job.id = number
-            config.hydra.job.num = number
+        number_job(config, number, None)
         return config
 
-    def _run(self, configs: Sequence[DictConfig], job_overrides: Sequence[Sequence[str]], first: int) -> list[Outcome]:
+    def _given(self, overrides: list[str]) -> DictConfig | Recipe:
+        """What a worker composes its config from; the config itself where that is Hydra's own way."""
+        loader = self._context.config_loader
+        recipe = loader.recipe(self._config, overrides) if isinstance(loader, _compose.TemplateLoader) else None
+        return recipe if recipe is not None else loader.load_sweep_config(self._config, overrides)
+
+    def _run(self, job_overrides: Sequence[list[str]], first: int) -> list[Outcome]:
+        given = [self._given(overrides) for overrides in job_overrides]
+        loader = self._context.config_loader
         task = HydraTask(
             self._task_function,
             self._context.callbacks,
@@ -173,17 +185,19 @@ class Sweep:
             JobRuntime.instance().get("name"),
             version.getbase(),
             Path.cwd(),
+            dict(loader.templates) if isinstance(loader, _compose.TemplateLoader) else {},
         )
         by_spec: dict[Spec, list[Job]] = {}
         elsewhere = dataclasses.replace(task, cwd=None)
         known: list[tuple[Job, Outcome]] = []
-        for i, (config, overrides) in enumerate(zip(configs, job_overrides, strict=True)):
+        for i, overrides in enumerate(job_overrides):
+            config = self._compose(first + i, overrides)
             where = self._spec(config, first + i)
             is_remote = isinstance(where.apparatus, spec.Modal)
-            if is_remote:  # the folder is on a volume there, at the same relative place
-                with read_write(config), open_dict(config):
-                    config.hydra.sweep.dir = os.path.relpath(self._folder.path)
-            job = self._job(first + i, elsewhere if is_remote else task, config, overrides)
+            # The folder is on a volume there, at the same relative place.
+            sweep_dir = os.path.relpath(self._folder.path) if is_remote else None
+            arguments = (given[i], first + i, sweep_dir)
+            job = self._job(elsewhere if is_remote else task, config, arguments, overrides)
             if (outcome := self._take_over(job)) is not None or (outcome := self._left_out(job)) is not None:
                 known.append((job, outcome))
             else:
@@ -191,13 +205,16 @@ class Sweep:
         for name in sorted({name for where in by_spec for name in where.gpu.unknown}):
             print(f"warning: Modal is not known to have a GPU {name}; it is asked for as it is", file=sys.stderr)
         groups = [batch.Group(self._on(where), jobs) for where, jobs in by_spec.items()]
-        asked = None if self._begun else self._asked(groups, by_spec, len(configs))
+        asked = None if self._begun else self._asked(groups, by_spec, len(job_overrides))
         if self._detach:
             self._leave(groups, asked or {})
         prints = any(isinstance(w.apparatus, spec.Debug) or getattr(w.apparatus, "logs", False) for w in by_spec)
         jobs = [job for group in groups for job in group.jobs]
         if self._done:
-            print(f"{sum(outcome.ok for _, outcome in known)} of {len(configs)} jobs are done already", file=sys.stderr)
+            print(
+                f"{sum(outcome.ok for _, outcome in known)} of {len(job_overrides)} jobs are done already",
+                file=sys.stderr,
+            )
         outcomes = batch.run(
             groups,
             self._folder,
@@ -251,13 +268,20 @@ class Sweep:
             print(f"  mini {verb} {run}")
         raise SystemExit(0)
 
-    def _job(self, index: int, task: HydraTask, config: DictConfig, overrides: Sequence[str]) -> Job:
-        HydraConfig.instance().set_config(config)  # the folder's name may be made of ${hydra:…}
+    def _job(
+        self,
+        task: HydraTask,
+        config: DictConfig,
+        arguments: tuple[DictConfig | Recipe, int, str | None],
+        overrides: Sequence[str],
+    ) -> Job:
+        # The folder's name may be made of ${hydra:…}.
+        HydraConfig.instance().cfg = config  # type: ignore[assignment]
         parent, child = (str(OmegaConf.select(config, key)) for key in ("hydra.sweep.dir", "hydra.sweep.subdir"))
         return Job(
-            index=index,
+            index=arguments[1],
             fn=task,
-            args=(config,),
+            args=arguments,
             key=self._key(config),
             folder=str(Path(parent, child).absolute()),
             record=True,
@@ -266,9 +290,8 @@ class Sweep:
 
     def _key(self, config: DictConfig) -> str:
         """The task and its resolved config, without what says where to run."""
-        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         what = f"{getattr(self._task_function, '__module__', '')}.{getattr(self._task_function, '__qualname__', '')}"
-        return blake2b(repr((what, sorted(config_columns(own).items()))).encode(), digest_size=16).hexdigest()
+        return blake2b(repr((what, sorted(config_columns(config).items()))).encode(), digest_size=16).hexdigest()
 
     def _spec(self, config: DictConfig, index: int) -> Spec:
         groups = {}
@@ -335,40 +358,59 @@ class Sweep:
         total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
         out.print(f"{total} → {os.path.relpath(self._folder.path)}/results.parquet", soft_wrap=True)
 
-    def _job_return(self, config: DictConfig, overrides: Sequence[str], outcome: Outcome) -> JobReturn:
-        """What Hydra's `run_job` would have returned."""
-        assert outcome.folder is not None or not outcome.ok
-        HydraConfig.instance().set_config(config)
-        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
-            config.hydra.runtime.output_dir = outcome.folder
-        hydra: Any = HydraConfig.instance().cfg
-        cfg = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        OmegaConf.set_struct(cfg, True)
-        returned = _JobReturn(
-            overrides=OmegaConf.to_container(config.hydra.overrides.task),  # type: ignore[arg-type]
-            cfg=cfg,
-            hydra_cfg=hydra,
-            working_dir=outcome.folder if _changes_directory(config) else str(Path.cwd()),
-            task_name=JobRuntime.instance().get("name"),
-        )
+
+class _JobReturn(JobReturn):
+    """What Hydra's `run_job` would have returned.
+
+    The configs are composed when somebody asks for them, which few sweepers do. A failure that the user has been told
+    of says nothing again when it is read.
+
+    Args:
+        config: Composes the job's config.
+        outcome: What became of the job.
+        cwd: Where the command was given.
+        name: What Hydra calls the application.
+    """
+
+    def __init__(self, config: Callable[[], DictConfig], outcome: Outcome, cwd: str, name: str) -> None:
+        self._compose, self._outcome, self._cwd = config, outcome, cwd
+        self.task_name = name
         error = outcome.exception()
         if error is None:
-            returned.status, returned.return_value = JobStatus.COMPLETED, outcome.result()
+            self.status, self._return_value = JobStatus.COMPLETED, outcome.result()
         else:
             error.__cause__ = None  # its traceback is in the log
             setattr(error, REPORTED, True)
-            returned.status, returned.return_value = JobStatus.FAILED, error
-        return returned
+            self.status, self._return_value = JobStatus.FAILED, error
 
+    @functools.cached_property
+    def _configs(self) -> tuple[DictConfig, DictConfig]:
+        config = self._compose()
+        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+            config.hydra.runtime.output_dir = self._outcome.folder
+        return apart(config)
 
-class _JobReturn(JobReturn):
-    """A job's return whose failure the user has been told of: reading its value says nothing again."""
+    @property
+    def cfg(self) -> DictConfig:  # type: ignore[override]
+        return self._configs[0]
+
+    @property
+    def hydra_cfg(self) -> DictConfig:  # type: ignore[override]
+        return self._configs[1]
+
+    @property
+    def overrides(self) -> list[str]:  # type: ignore[override]
+        return _as_typed(self.hydra_cfg.hydra.overrides.task)
+
+    @property
+    def working_dir(self) -> str:  # type: ignore[override]
+        return str(self._outcome.folder) if _changes_directory(self.hydra_cfg) else self._cwd
 
     @property
     def return_value(self) -> Any:
         if self.status is JobStatus.FAILED:
             raise self._return_value
-        return super().return_value
+        return self._return_value
 
     @return_value.setter
     def return_value(self, value: Any) -> None:

@@ -1,0 +1,130 @@
+"""Hydra's `run_job`, with fewer copies of the config and a quicker way to the same YAML."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra import version
+from hydra._internal.callbacks import Callbacks
+from hydra.core import utils
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, env_override
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf._utils import get_omega_conf_dumper
+
+_CHECKED = ("1.3.",)
+
+
+def run_job(task_function: TaskFunction, config: DictConfig, callbacks: Callbacks) -> JobReturn:
+    """Run one job of a multirun.
+
+    Args:
+        task_function: The application's.
+        config: The job's; it is changed.
+        callbacks: Hydra's.
+
+    Returns:
+        As Hydra's own `run_job`; `hydra_cfg` is what `HydraConfig` has, and not a copy of it.
+    """
+    if not hydra.__version__.startswith(_CHECKED) or not _decides_chdir(config):
+        return utils.run_job(
+            task_function=task_function,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+            # run_job uses the callbacks only; composing is done.
+            hydra_context=HydraContext(config_loader=None, callbacks=callbacks),  # type: ignore[arg-type]
+        )
+    cwd, before = Path.cwd(), HydraConfig.instance().cfg
+    # For ${hydra:…} in the names of the folders.
+    HydraConfig.instance().cfg = config  # type: ignore[assignment]
+    output_dir = str(Path(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir)))
+    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+        config.hydra.runtime.output_dir = str(Path(output_dir).absolute())
+    task_cfg, hydra_cfg = apart(config)
+    HydraConfig.instance().cfg = hydra_cfg  # type: ignore[assignment]
+    OmegaConf.set_readonly(config.hydra, True)
+    chdir = bool(config.hydra.job.chdir)
+    try:
+        returned = JobReturn(
+            overrides=OmegaConf.to_container(config.hydra.overrides.task),  # type: ignore[arg-type]
+            cfg=task_cfg,
+            hydra_cfg=hydra_cfg,
+        )
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        if chdir:
+            os.chdir(output_dir)
+        returned.working_dir = output_dir if chdir else str(cwd)
+        configure_log(config.hydra.job_logging, config.hydra.verbose)
+        if config.hydra.output_subdir is not None:
+            folder = Path(config.hydra.runtime.output_dir, config.hydra.output_subdir)
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, part in (("config", task_cfg), ("hydra", hydra_cfg), ("overrides", config.hydra.overrides.task)):
+                Path(folder, f"{name}.yaml").write_text(to_yaml(part), encoding="utf-8")
+        with env_override(hydra_cfg.hydra.job.env_set):
+            callbacks.on_job_start(config=config, task_function=task_function)
+            try:
+                returned.return_value = task_function(task_cfg)
+                returned.status = JobStatus.COMPLETED
+            except Exception as error:  # noqa: BLE001 - it is the job's
+                returned.return_value, returned.status = error, JobStatus.FAILED
+        returned.task_name = JobRuntime.instance().get("name")
+        utils._flush_loggers()
+        callbacks.on_job_end(config=config, job_return=returned)
+        return returned
+    finally:
+        HydraConfig.instance().cfg = before
+        if chdir:
+            os.chdir(cwd)
+
+
+def to_yaml(config: Any) -> str:
+    """As `OmegaConf.to_yaml`, by libyaml where it is there."""
+    if _Dumper is None:
+        return OmegaConf.to_yaml(config)
+    container = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+    text: str = yaml.dump(container, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=_Dumper)
+    return text
+
+
+def _decides_chdir(config: DictConfig) -> bool:
+    """Whether it is clear without Hydra 1.1 if a job changes directory."""
+    return config.hydra.job.chdir is not None or version.base_at_least("1.2")
+
+
+def apart(config: DictConfig) -> tuple[DictConfig, DictConfig]:
+    """Copies of the task's part of a config, and of Hydra's."""
+    data = pickle.dumps(config, protocol=pickle.HIGHEST_PROTOCOL)
+    task: DictConfig = pickle.loads(data)
+    own: DictConfig = pickle.loads(data)
+    with read_write(task), open_dict(task):
+        del task["hydra"]
+    with read_write(own), open_dict(own):
+        for key in [key for key in own if key != "hydra"]:
+            del own[key]
+    OmegaConf.set_readonly(own.hydra, True)
+    return task, own
+
+
+def _fast_dumper() -> Any:
+    stock = get_omega_conf_dumper()
+    if not hasattr(yaml, "CDumper"):
+        return None
+
+    class Dumper(yaml.CDumper):  # type: ignore[misc]
+        yaml_representers = stock.yaml_representers
+        yaml_multi_representers = stock.yaml_multi_representers
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    return Dumper
+
+
+_Dumper: Any = _fast_dumper()
