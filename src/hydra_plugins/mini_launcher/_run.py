@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +86,47 @@ def run_job(task_function: TaskFunction, config: DictConfig, callbacks: Callback
 
 
 def to_yaml(config: Any) -> str:
-    """As `OmegaConf.to_yaml`, by libyaml where it is there."""
-    if _Dumper is None:
-        return OmegaConf.to_yaml(config)
+    """As `OmegaConf.to_yaml`, byte for byte, and quicker."""
     container = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
-    text: str = yaml.dump(container, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=_Dumper)
+    if isinstance(container, dict) and list(container) == ["hydra"] and container["hydra"]:
+        # Most of Hydra's own config is the same for every job.
+        parts = (_part(key, repr(value), value) for key, value in container["hydra"].items())
+        return "hydra:\n" + "".join(parts)
+    return _dump(container)
+
+
+_parts: dict[tuple[str, str], str] = {}
+
+
+def _part(key: str, known_by: str, value: Any) -> str:
+    """The lines of one entry of the node `hydra`."""
+    if (key, known_by) not in _parts:
+        text = _dump({"hydra": {key: value}}).removeprefix("hydra:\n")
+        if key in _CHANGES:
+            return text
+        _parts[key, known_by] = text
+    return _parts[key, known_by]
+
+
+_CHANGES = ("job", "overrides", "runtime", "sweep")  # from job to job
+_PLAIN = re.compile(r"[!-~]*|[ -~]{0,30}")  # text that no emitter folds or escapes in a way of its own
+
+
+def _dump(container: Any) -> str:
+    dumper = _Fast if _Fast is not None and _is_plain(container) else get_omega_conf_dumper()
+    text: str = yaml.dump(container, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=dumper)
     return text
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether libyaml writes a value as PyYAML does."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and 0 < len(key) < 60 for key in value) and all(
+            _is_plain(part) for pair in value.items() for part in pair
+        )
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return not isinstance(value, str) or _PLAIN.fullmatch(value) is not None
 
 
 def _decides_chdir(config: DictConfig) -> bool:
@@ -127,4 +163,4 @@ def _fast_dumper() -> Any:
     return Dumper
 
 
-_Dumper: Any = _fast_dumper()
+_Fast: Any = _fast_dumper()
