@@ -35,7 +35,7 @@ check)
     uv run lint-imports
     ;;
 auth) exec uv run python -m mini.auth "$@" ;;
-bench) exec uv run python -m bench "$@" ;;
+bench) exec uv run --group bench python -m bench "$@" ;;
 -h | --help | help) usage ;;
 *)
     usage >&2

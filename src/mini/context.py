@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 
 from mini import store
 
+_MOMENT = 0.2  # seconds until a job is said to be running
 _INTERVAL = 0.2  # seconds between two writes of a job's live file
 
 
@@ -38,6 +40,9 @@ class Context:
     row: dict[str, Any] = field(default_factory=dict)
     _live: dict[str, Any] = field(default_factory=dict)
     _written: float = 0.0
+    _over: bool = False
+    _timer: threading.Timer | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def live(self, *, force: bool = False, **values: Any) -> None:
         """Note what the job is doing, at most five times a second unless forced."""
@@ -46,6 +51,29 @@ class Context:
         if self.folder is None or not self.record or (not force and now - self._written < _INTERVAL):
             return
         self._written = 0.0 if force else now  # what is forced delays nothing that the job says
+        with self._lock:
+            if self._over:
+                return
+            self._write(now)
+
+    def begin(self, started: float) -> None:
+        """Note that the job runs, once it has for a moment: most of a short job's time would go into that."""
+        self._live["started"] = started
+        if self.folder is None or not self.record:
+            return
+        self._timer = threading.Timer(_MOMENT, self.live, kwargs={"force": True})
+        self._timer.daemon = True
+        self._timer.start()
+
+    def end(self) -> None:
+        """Note nothing more; the record is about to say it all."""
+        with self._lock:
+            self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _write(self, now: float) -> None:
+        assert self.folder is not None
         beat = {"index": self.index, "attempt": self.attempt, "pid": os.getpid(), "beat": now}
         store.write_live(self.folder, beat | self._live)
 

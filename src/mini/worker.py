@@ -76,7 +76,7 @@ def execute(
     before = context.enter(here)
     recorded = folder is not None and call.record
     started = time.time()
-    here.live(force=True, started=started)
+    here.begin(started)
 
     def outcome(state: State, *, pickled: bytes | None = None, failure: Failure | None = None) -> Outcome:
         result = Outcome(
@@ -91,6 +91,7 @@ def execute(
             folder=call.folder if recorded else None,
             key=call.key,
         )
+        here.end()
         if recorded:
             store.write_record(result, here.row)
         return result

@@ -52,7 +52,7 @@ VALUES = [
     {"a": "é ü ✓ 漢字", "b": "\u2028", "c": "\x00", "d": "\x7f", "e": "😀", "f": "\ufeff"},
     {"a": "${b}", "b": 1, "c": "${oc.env:HOME}", "d": "???", "e": "x ${b} y"},
     {"a": 1, "b": 1.0, "c": 1e300, "d": 1e-7, "e": math.inf, "f": -math.inf, "g": True, "h": None, "i": 2**70},
-    {1: "int key", 2.5: "float key", True: "bool key", "with space": 1, "with:colon": 2, "": 3},
+    {1: "int key", 2.5: "float key", False: "bool key", "with space": 1, "with:colon": 2, "": 3},
     {"list": [1, [2, [3, {"x": [4]}]], {"y": {"z": []}}], "text": ["a b", "", None]},
     {"long": "word " * 60, "longer": "x" * 500, "mixed": ("word " * 30 + "\n") * 3, "folded": "a" * 79 + " b"},
     {"x" * 200: 1, "key " * 40: 2},

@@ -48,13 +48,14 @@ def run_job(task_function: TaskFunction, config: DictConfig, callbacks: Callback
     output_dir = str(Path(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir)))
     with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
         config.hydra.runtime.output_dir = str(Path(output_dir).absolute())
-    task_cfg, hydra_cfg = apart(config)
+    logging = OmegaConf.to_container(config.hydra.job_logging, resolve=True)  # it may speak of the task's part
+    task_cfg, hydra_cfg = apart(config, keep=bool(callbacks.callbacks))
     HydraConfig.instance().cfg = hydra_cfg  # type: ignore[assignment]
     OmegaConf.set_readonly(config.hydra, True)
-    chdir = bool(config.hydra.job.chdir)
+    chdir = bool(hydra_cfg.hydra.job.chdir)
     try:
         returned = JobReturn(
-            overrides=OmegaConf.to_container(config.hydra.overrides.task),  # type: ignore[arg-type]
+            overrides=OmegaConf.to_container(hydra_cfg.hydra.overrides.task),  # type: ignore[arg-type]
             cfg=task_cfg,
             hydra_cfg=hydra_cfg,
         )
@@ -62,11 +63,15 @@ def run_job(task_function: TaskFunction, config: DictConfig, callbacks: Callback
         if chdir:
             os.chdir(output_dir)
         returned.working_dir = output_dir if chdir else str(cwd)
-        configure_log(config.hydra.job_logging, config.hydra.verbose)
-        if config.hydra.output_subdir is not None:
-            folder = Path(config.hydra.runtime.output_dir, config.hydra.output_subdir)
+        configure_log(OmegaConf.create(logging), hydra_cfg.hydra.verbose)  # type: ignore[arg-type]
+        if hydra_cfg.hydra.output_subdir is not None:
+            folder = Path(hydra_cfg.hydra.runtime.output_dir, hydra_cfg.hydra.output_subdir)
             folder.mkdir(parents=True, exist_ok=True)
-            for name, part in (("config", task_cfg), ("hydra", hydra_cfg), ("overrides", config.hydra.overrides.task)):
+            for name, part in (
+                ("config", task_cfg),
+                ("hydra", hydra_cfg),
+                ("overrides", hydra_cfg.hydra.overrides.task),
+            ):
                 Path(folder, f"{name}.yaml").write_text(to_yaml(part), encoding="utf-8")
         with env_override(hydra_cfg.hydra.job.env_set):
             callbacks.on_job_start(config=config, task_function=task_function)
@@ -134,13 +139,19 @@ def _decides_chdir(config: DictConfig) -> bool:
     return config.hydra.job.chdir is not None or version.base_at_least("1.2")
 
 
-def apart(config: DictConfig) -> tuple[DictConfig, DictConfig]:
-    """Copies of the task's part of a config, and of Hydra's."""
-    data = pickle.dumps(config, protocol=pickle.HIGHEST_PROTOCOL)
-    task: DictConfig = pickle.loads(data)
-    own: DictConfig = pickle.loads(data)
-    with read_write(task), open_dict(task):
-        del task["hydra"]
+def apart(config: DictConfig, *, keep: bool = True) -> tuple[DictConfig, DictConfig]:
+    """The task's part of a config, and Hydra's.
+
+    Args:
+        config: The whole.
+        keep: Whether it must stay whole; else Hydra's part, which is much the larger, is not copied.
+    """
+    hydra_node = config._get_node("hydra")
+    content = config.__dict__["_content"]
+    del content["hydra"]
+    task: DictConfig = pickle.loads(pickle.dumps(config, protocol=pickle.HIGHEST_PROTOCOL))
+    content["hydra"] = hydra_node
+    own: DictConfig = pickle.loads(pickle.dumps(config, protocol=pickle.HIGHEST_PROTOCOL)) if keep else config
     with read_write(own), open_dict(own):
         for key in [key for key in own if key != "hydra"]:
             del own[key]
