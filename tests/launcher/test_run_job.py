@@ -82,3 +82,20 @@ def test_the_two_parts_of_a_config_are_copies():
     task.x.y = 2
     assert (config.x.y, config.hydra.job.num) == (1, 1)
     assert OmegaConf.is_readonly(hydra.hydra)
+
+
+def test_hydras_part_is_written_as_a_whole_would_be():
+    nodes = {
+        "help": {"text": "word " * 40 + "\n${hydra.job.name}", "empty": {}},
+        "job": {"num": 1, "name": "é", "dirname": "lr=0.1,x='a b " + "w " * 60 + "'"},
+        "overrides": {"task": ["a=1", "t=" + "w " * 100], "hydra": []},
+        "verbose": False,
+        "output_subdir": None,
+        "runtime": {"missing": "???", "sources": [{"path": "p", "schema": "file"}]},
+    }
+    for num in (1, 2):
+        nodes["job"]["num"] = num
+        config = OmegaConf.create({"hydra": nodes})
+        OmegaConf.set_readonly(config.hydra, True)
+        assert to_yaml(config, template=b"one") == OmegaConf.to_yaml(config)
+    assert "num: 2" in to_yaml(config, template=b"one")

@@ -62,9 +62,14 @@ class HydraTask:
             Exception: Whatever the task raised.
         """
         self._prepare()
-        config = compose(self.templates[given.groups], given) if isinstance(given, Recipe) else given
+        template = None
+        if isinstance(given, Recipe):
+            data = self.templates[given.groups]
+            config, template = compose(data, given), data
+        else:
+            config = given
         number_job(config, number, sweep_dir)
-        returned = _run.run_job(self.task_function, config, self.callbacks)
+        returned = _run.run_job(self.task_function, config, self.callbacks, template)
         here = context.current()
         if here is not None and returned.cfg is not None:
             here.row.update(config_columns(returned.cfg))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,16 @@ from omegaconf._utils import get_omega_conf_dumper
 _CHECKED = ("1.3.",)
 
 
-def run_job(task_function: TaskFunction, config: DictConfig, callbacks: Callbacks) -> JobReturn:
+def run_job(
+    task_function: TaskFunction, config: DictConfig, callbacks: Callbacks, template: Hashable | None = None
+) -> JobReturn:
     """Run one job of a multirun.
 
     Args:
         task_function: The application's.
         config: The job's; it is changed.
         callbacks: Hydra's.
+        template: What the config was composed from, if it was.
 
     Returns:
         As Hydra's own `run_job`; `hydra_cfg` is what `HydraConfig` has, and not a copy of it.
@@ -90,29 +94,30 @@ def run_job(task_function: TaskFunction, config: DictConfig, callbacks: Callback
             os.chdir(cwd)
 
 
-def to_yaml(config: Any) -> str:
-    """As `OmegaConf.to_yaml`, byte for byte, and quicker."""
-    container = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
-    if isinstance(container, dict) and list(container) == ["hydra"] and container["hydra"]:
-        # Most of Hydra's own config is the same for every job.
-        parts = (_part(key, repr(value), value) for key, value in container["hydra"].items())
-        return "hydra:\n" + "".join(parts)
-    return _dump(container)
+def to_yaml(config: DictConfig, template: Hashable | None = None) -> str:
+    """As `OmegaConf.to_yaml`, byte for byte, and quicker.
+
+    Args:
+        config: What to write.
+        template: Where `config` is Hydra's part of one: what of it does not differ between jobs of the same template is
+            written out once.
+    """
+    node = config._get_node("hydra") if template is not None else None
+    if not isinstance(node, DictConfig):
+        return _dump(OmegaConf.to_container(config, resolve=False, enum_to_str=True))
+    lines = ["hydra:\n"]
+    for key in node:
+        part = _parts.get((template, key))
+        if part is None:
+            one = OmegaConf.to_container(OmegaConf.masked_copy(node, str(key)), resolve=False, enum_to_str=True)
+            part = _dump({"hydra": one}).removeprefix("hydra:\n")
+            if key not in _CHANGES:
+                _parts[template, key] = part
+        lines.append(part)
+    return "".join(lines)
 
 
-_parts: dict[tuple[str, str], str] = {}
-
-
-def _part(key: str, known_by: str, value: Any) -> str:
-    """The lines of one entry of the node `hydra`."""
-    if (key, known_by) not in _parts:
-        text = _dump({"hydra": {key: value}}).removeprefix("hydra:\n")
-        if key in _CHANGES:
-            return text
-        _parts[key, known_by] = text
-    return _parts[key, known_by]
-
-
+_parts: dict[tuple[Hashable, Any], str] = {}
 _CHANGES = ("job", "overrides", "runtime", "sweep")  # from job to job
 _PLAIN = re.compile(r"[!-~]*|[ -~]{0,30}")  # text that no emitter folds or escapes in a way of its own
 
