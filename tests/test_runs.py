@@ -239,11 +239,12 @@ def test_retry_from_the_command_line_is_in_place():
 )
 def test_a_sweep_is_stopped_at_its_limits(option, said):
     do = "do=raise" if "failures" in option else "do=interrupt"
-    x = "x=1,1,1,1,1,1" if "failures" in option else "x=5,6,7"
+    x = f"x={','.join('1' * 20)}" if "failures" in option else "x=5,6,7"
     shown = application(x, do, f"hydra.launcher.{option}", "apparatus.workers=1", "hydra.sweep.dir=outputs/a", code=1)
     assert said in shown
     counts = look(RunFolder("outputs/a")).counts
     assert counts["cancelled"] >= 3
+    assert set(counts) <= {"cancelled", "failed"}
 
 
 def begun(name, count, **asked):

@@ -62,7 +62,11 @@ class Run:
         handle = mirror.driver(self.folder)
         if handle is not None:
             return mirror.look(self.folder, handle)
-        return status.look(self.folder)
+        now = status.look(self.folder)
+        if now.unfinished and "modal" in now.apparatus:  # records may be on the volume, and their client gone
+            mirror.refresh(self.folder)
+            now = status.look(self.folder)
+        return now
 
     def results(self, *, return_exceptions: bool = False) -> list[Any]:
         """The jobs' values, in order.

@@ -111,6 +111,17 @@ def look(folder: RunFolder, handle: Mapping[str, Any]) -> Status:
     return status.look(folder, driven=_settle(folder, handle, first), live=said)
 
 
+def refresh(folder: RunFolder) -> None:
+    """Copy the records of a run that a client drives, or drove, from its volume.
+
+    Raises:
+        CloudError: Modal cannot be reached.
+    """
+    where = folder.asked().get("volume")
+    if where:
+        _copy(volume(where["name"], where.get("environment")), folder)
+
+
 def log(folder: RunFolder, handle: Mapping[str, Any], job: int) -> str:
     """A job's log, as it was committed last."""
     there = volume(handle["volume"], handle.get("environment"))

@@ -166,6 +166,46 @@ def test_a_run_there_that_nobody_knows(cloud):
     mini("status", "unknown", "--app", "modal", code=4)
 
 
+def test_a_client_that_is_killed_leaves_a_run_that_can_be_looked_at_and_resumed(cloud, tmp_path):
+    script = tmp_path / "counting.py"
+    script.write_text(
+        "import time, hydra\nfrom pathlib import Path\n"
+        "@hydra.main(version_base='1.3', config_path=None)\n"
+        "def main(cfg):\n"
+        "    with Path(cfg.marks, str(cfg.x)).open('a') as file:\n        file.write('x')\n"
+        "    time.sleep(0.3)\n    return cfg.x\n"
+        "main()\n"
+    )
+    (tmp_path / "marks").mkdir()
+    command = [
+        *(sys.executable, script, "-m", "hydra/launcher=apparatus", "hydra.launcher.apparatus=modal"),
+        *(f"+marks={tmp_path}/marks", "+x=range(0,12)"),
+    ]
+    client = subprocess.Popen(
+        [*command, "hydra.sweep.dir=outputs/first"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 40
+    while len(list((tmp_path / "marks").iterdir())) < 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    client.kill()
+    client.wait()
+    time.sleep(1.5)  # what runs goes on to its end
+    finished = Run.open("first").status().counts["done"]
+    assert finished >= 2
+    before = {path.name: path.read_text() for path in (tmp_path / "marks").iterdir()}
+    done = subprocess.run(
+        [*command, "hydra.launcher.apparatus=local", "hydra.sweep.dir=outputs/second", "hydra.launcher.resume=first"],
+        capture_output=True,
+        text=True,
+        timeout=80,
+    )
+    taken = int(done.stderr.split(" of 12 jobs are done already")[0].rsplit(maxsplit=1)[-1])
+    assert taken >= finished, done.stderr
+    assert before
+    assert Run.open("second").status().counts == {"done": 12}
+
+
 @pytest.mark.slow
 def test_a_hydra_sweep_may_be_left_on_modal(cloud):
     application = PROJECT / "tests" / "launcher" / "application.py"

@@ -135,6 +135,7 @@ class Sweep:
         home = self._folder.path.parent
         before = finding.latest(home, but=self._folder.path) if run == "latest" else finding.find(home, run)
         self._again = self._begun = before.path == self._folder.path
+        detached.Run(before).status()  # brings the records of jobs that ran elsewhere
         for line, record in before.records():
             if isinstance(record, Record):
                 self._attempts[line["index"]] = record.outcome.attempt
@@ -319,7 +320,8 @@ class Sweep:
 
     def _asked(self, groups: Sequence[batch.Group], by_spec: dict[Spec, list[Job]], total: int) -> dict[str, Any]:
         given = self._config.hydra.overrides
-        images = {asked["key"]: asked for group in groups if (asked := group.apparatus.asked().get("image"))}
+        theirs = [group.apparatus.asked() for group in groups]
+        images = {one["image"]["key"]: one["image"] for one in theirs if "image" in one}
         return {
             "command": sys.argv,
             "program": _program(),
@@ -333,6 +335,7 @@ class Sweep:
             "lock": _digest(Path("uv.lock")),
             "jobs": total,  # of the first batch; a sweeper may add more
             "images": list(images.values()),
+            "volume": next((one["volume"] for one in theirs if "volume" in one), None),
             "apparatus": sorted({where.apparatus.kind for where in by_spec}),
         }
 

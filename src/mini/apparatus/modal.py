@@ -174,9 +174,10 @@ class ModalApparatus(Apparatus):
         return _plan(given or Image(), self._project)
 
     def asked(self) -> dict[str, Any]:
-        """The plan of the image, for `run.json`."""
+        """The plan of the image and the name of the volume, for `run.json`."""
         made = self.plan()
-        return {"image": made.as_json()} if made is not None else {}
+        where = {"volume": {"name": self.volume.name, "environment": self._options.get("environment")}}
+        return {**where, **({"image": made.as_json()} if made is not None else {})}
 
     def _ensure_image(self) -> Any:
         """The `modal.Image` for these options: made once in a process for what is equal."""
