@@ -108,7 +108,9 @@ def look(folder: RunFolder, handle: Mapping[str, Any]) -> Status:
         return status.look(folder, driven=False, live=said)
     if any(time.time() - float(live.get("beat", 0)) < _FRESH for live in said.values()):
         return first
-    return status.look(folder, driven=_settle(folder, handle, first), live=said)
+    going = _settle(folder, handle, first)
+    _copy(there, folder)  # some may have finished since they were copied
+    return status.look(folder, driven=going, live=said)
 
 
 def refresh(folder: RunFolder) -> None:

@@ -39,6 +39,7 @@ _NOT_OPTIONS = ("self", "serialized", "name", "is_generator", "include_source", 
 _INLINE = 2048  # bytes; functions that need no more for all inputs travel with them, and have no place of their own
 _LONGEST = 24 * 3600  # seconds; Modal's own limit
 _PULL = 10.0  # MiB
+_BURST = 0.002  # seconds in which results gather
 _CLOSING = 3.0  # seconds
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
@@ -253,7 +254,7 @@ class _ModalStream(Stream):
 
     def __next__(self) -> Outcome:
         while self._waiting and not self._closed:
-            item = self._queue.get()
+            item = self._take()
             if isinstance(item, Outcome):
                 self._call = self._call or item.where.get("call")
                 if self._waiting.pop(item.index, None) is not None:
@@ -269,6 +270,14 @@ class _ModalStream(Stream):
         if self._settled and not self._closed:
             return self._settled.pop(0)
         raise StopIteration
+
+    def _take(self) -> Outcome | BaseException | None:
+        """The next of what was read. To wake for each of a burst would slow down the thread that reads it."""
+        try:
+            return self._queue.get_nowait()
+        except queue.Empty:
+            time.sleep(_BURST)
+            return self._queue.get()
 
     def _settle(self) -> None:
         """Find out whose the errors are that came instead of outcomes, and record what became of those jobs.
