@@ -34,9 +34,8 @@ def connect(url: str, token: tuple[str, str] | None, *, seconds: float = HELLO) 
         TokenError: The token was refused.
         ConnectionRefused: The server takes connections and does not answer.
     """
-    from modal_proto import api_pb2
-
     import modal
+    from modal_proto import api_pb2
 
     client = modal.client.Client(url, api_pb2.CLIENT_TYPE_CLIENT, token)
     client.__enter__()  # type: ignore[no-untyped-call]

@@ -51,9 +51,8 @@ def execute(message: bytes) -> bytes:
     Raises:
         AttemptFailed: There are attempts left.
     """
-    from modal.exception import InputCancellation
-
     import modal
+    from modal.exception import InputCancellation
 
     # The control plane on loopback says where its containers' root is; on Modal it is /root.
     os.chdir(os.environ.get("MINI_ROOT", ROOT))

@@ -2,13 +2,13 @@
 
 import inspect
 
-import pytest
-
 import modal
+import pytest
+from modal import exception
+
 from mini.errors import CloudError, MiniError
 from mini.job import State
 from mini.modal_errors import CALLS, lost, translate
-from modal import exception
 
 EXCEPTIONS = {
     name: kind
