@@ -25,11 +25,14 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, flag_override
 
+from . import _grammar
+
 _CHECKED = ("1.3.",)
 
 
 def install(context: Any) -> None:
     """Let a Hydra context compose sweeps this way, sweeper and launcher alike. A second call does nothing."""
+    _grammar.remember()
     loader = context.config_loader
     if type(loader) is ConfigLoaderImpl and hydra.__version__.startswith(_CHECKED):
         context.config_loader = TemplateLoader(loader)

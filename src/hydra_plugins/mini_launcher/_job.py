@@ -12,16 +12,17 @@ from hydra import version
 from hydra._internal.callbacks import Callbacks
 from hydra.core.utils import JobRuntime, JobStatus, setup_globals
 from hydra.types import TaskFunction
-from omegaconf import Container, DictConfig, OmegaConf, open_dict
+from omegaconf import Container, DictConfig, OmegaConf, ValueNode, open_dict
 from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import OmegaConfBaseException
 
 from mini import context, store
 from mini.spec import GROUPS
 
-from . import _run
+from . import _grammar, _run
 from ._compose import Recipe, compose
 
+_PLAIN = (type(None), bool, int, float, str)
 _NOT_CONFIG = (*GROUPS, "results", "hydra")  # parts of the config that say nothing of what was computed
 
 
@@ -83,6 +84,7 @@ class HydraTask:
         if self.cwd is not None and Path.cwd() != self.cwd and self.cwd.is_dir():
             os.chdir(self.cwd)
         setup_globals()
+        _grammar.remember()
         for name, resolver in self.resolvers.items():
             BaseContainer._resolvers.setdefault(name, resolver)
         JobRuntime.instance().set("name", self.job_name)
@@ -123,4 +125,8 @@ def _plain(config: DictConfig, key: str, *, resolve: bool) -> Any:
     node = config._get_node(key)
     if isinstance(node, Container) and not node._is_none() and not node._is_missing() and not node._is_interpolation():
         return OmegaConf.to_container(node, resolve=resolve, enum_to_str=True)
+    if isinstance(node, ValueNode) and not node._is_missing() and not node._is_interpolation():
+        value = node._value()
+        if type(value) in _PLAIN:
+            return value
     return OmegaConf.to_container(OmegaConf.masked_copy(config, key), resolve=resolve, enum_to_str=True)[key]  # type: ignore[index,call-overload]

@@ -17,8 +17,13 @@ from hydra.core import utils
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, env_override
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import Container, DictConfig, OmegaConf, open_dict, read_write
 from omegaconf._utils import get_omega_conf_dumper
+
+try:
+    from hydra._internal.logging_config import configure_logging
+except ImportError:  # before Hydra 1.3.6 it is Python's own
+    from logging.config import dictConfig as configure_logging
 
 _CHECKED = ("1.3.",)
 
@@ -67,7 +72,7 @@ def run_job(
         if chdir:
             os.chdir(output_dir)
         returned.working_dir = output_dir if chdir else str(cwd)
-        configure_log(OmegaConf.create(logging), hydra_cfg.hydra.verbose)  # type: ignore[arg-type]
+        _configure_log(logging, hydra_cfg.hydra.verbose)
         if hydra_cfg.hydra.output_subdir is not None:
             folder = Path(hydra_cfg.hydra.runtime.output_dir, hydra_cfg.hydra.output_subdir)
             folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +81,8 @@ def run_job(
                 ("hydra", hydra_cfg),
                 ("overrides", hydra_cfg.hydra.overrides.task),
             ):
-                Path(folder, f"{name}.yaml").write_text(to_yaml(part), encoding="utf-8")
+                text = to_yaml(part, template if name == "hydra" else None)
+                Path(folder, f"{name}.yaml").write_text(text, encoding="utf-8")
         with env_override(hydra_cfg.hydra.job.env_set):
             callbacks.on_job_start(config=config, task_function=task_function)
             try:
@@ -94,6 +100,16 @@ def run_job(
             os.chdir(cwd)
 
 
+def _configure_log(plain: Any, verbose: Any) -> None:
+    """As Hydra's `configure_log`, without making a config of a dict that it would make a dict again."""
+    if plain is not None and plain["root"] is not None:
+        configure_logging(plain)
+        plain = {"root": None}
+        if verbose is False:
+            return
+    configure_log(plain if plain is None else OmegaConf.create(plain), verbose)
+
+
 def to_yaml(config: DictConfig, template: Hashable | None = None) -> str:
     """As `OmegaConf.to_yaml`, byte for byte, and quicker.
 
@@ -109,8 +125,7 @@ def to_yaml(config: DictConfig, template: Hashable | None = None) -> str:
     for key in node:
         part = _parts.get((template, key))
         if part is None:
-            one = OmegaConf.to_container(OmegaConf.masked_copy(node, str(key)), resolve=False, enum_to_str=True)
-            part = _dump({"hydra": one}).removeprefix("hydra:\n")
+            part = _dump({"hydra": {key: _unresolved(node, str(key))}}).removeprefix("hydra:\n")
             if key not in _CHANGES:
                 _parts[template, key] = part
         lines.append(part)
@@ -120,6 +135,14 @@ def to_yaml(config: DictConfig, template: Hashable | None = None) -> str:
 _parts: dict[tuple[Hashable, Any], str] = {}
 _CHANGES = ("job", "overrides", "runtime", "sweep")  # from job to job
 _PLAIN = re.compile(r"[!-~]*|[ -~]{0,30}")  # text that no emitter folds or escapes in a way of its own
+
+
+def _unresolved(config: DictConfig, key: str) -> Any:
+    node = config._get_node(key)
+    if isinstance(node, Container) and not (node._is_none() or node._is_missing() or node._is_interpolation()):
+        return OmegaConf.to_container(node, resolve=False, enum_to_str=True)
+    alone = OmegaConf.to_container(OmegaConf.masked_copy(config, key), resolve=False, enum_to_str=True)
+    return alone[key]  # type: ignore[index,call-overload]
 
 
 def _dump(container: Any) -> str:
