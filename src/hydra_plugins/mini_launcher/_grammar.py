@@ -17,4 +17,4 @@ _CHECKED = ("2.3.",)
 def remember() -> None:
     """Let OmegaConf keep its parse trees, in versions this was checked against. A second call does nothing."""
     if omegaconf.__version__.startswith(_CHECKED) and getattr(base, "parse", None) is grammar_parser.parse:
-        base.parse = functools.lru_cache(maxsize=4096)(grammar_parser.parse)
+        base.parse = functools.lru_cache(maxsize=4096)(grammar_parser.parse)  # type: ignore[attr-defined]

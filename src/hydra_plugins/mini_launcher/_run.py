@@ -107,7 +107,7 @@ def _configure_log(plain: Any, verbose: Any) -> None:
         plain = {"root": None}
         if verbose is False:
             return
-    configure_log(plain if plain is None else OmegaConf.create(plain), verbose)
+    configure_log(plain if plain is None else OmegaConf.create(plain), verbose)  # type: ignore[arg-type]
 
 
 def to_yaml(config: DictConfig, template: Hashable | None = None) -> str:
