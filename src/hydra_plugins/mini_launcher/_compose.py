@@ -8,10 +8,14 @@ errors are Hydra's.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import functools
 import itertools
 import pickle
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +27,10 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, flag_override
+from omegaconf import DictConfig, ValueNode, open_dict
+from omegaconf._utils import _resolve_optional
+from omegaconf.base import Node
+from omegaconf.omegaconf import _node_wrap
 
 from . import _grammar
 
@@ -52,6 +59,11 @@ class Recipe:
     values: tuple[str, ...]
     lines: tuple[str, ...]
 
+    @property
+    def touched(self) -> frozenset[str]:
+        """The keys at the top of the config that values are set under."""
+        return frozenset(re.split(r"[.\[]", parse(line).key_or_group, maxsplit=1)[0] for line in self.values)
+
 
 @functools.lru_cache(maxsize=100_000)
 def parse(line: str) -> Override:
@@ -76,17 +88,102 @@ def compose(template: bytes, recipe: Recipe) -> DictConfig:
         ConfigCompositionException: As Hydra's, for a value that cannot be set.
     """
     config: DictConfig = pickle.loads(template)
-    ConfigLoaderImpl._apply_overrides_to_config([parse(line) for line in recipe.values], config)
-    with flag_override(config.hydra, ["readonly"], False):
-        config.hydra.overrides.task = list(recipe.lines)
-        naming = config.hydra.job.config.override_dirname
-        config.hydra.job.override_dirname = config_loader_impl.get_overrides_dirname(
-            overrides=[parse(line) for line in recipe.lines],
-            kv_sep=naming.kv_sep,
-            item_sep=naming.item_sep,
-            exclude_keys=naming.exclude_keys,
-        )
+    set_values(config, recipe)
     return config
+
+
+def number(config: DictConfig, number: int, sweep_dir: str | None = None) -> None:
+    """Tell a config which job it is of.
+
+    Args:
+        config: The job's.
+        number: The job's.
+        sweep_dir: The run folder, where that is not the config's.
+    """
+    job = config.hydra.job
+    for name in ("id", "num"):
+        node = job._get_node(name)
+        if isinstance(node, ValueNode):
+            node._val = node.validate_and_convert(number)
+        else:
+            with open_dict(config):
+                job[name] = number
+    if sweep_dir is not None:
+        with open_dict(config):
+            config.hydra.sweep.dir = sweep_dir
+
+
+def set_values(config: DictConfig, recipe: Recipe) -> None:
+    """Set a recipe's values on a template's config, and note them in Hydra's part.
+
+    The nodes of Hydra's part are set directly: through the config that costs more than all the rest.
+
+    Raises:
+        ConfigCompositionException: As Hydra's, for a value that cannot be set.
+    """
+    ConfigLoaderImpl._apply_overrides_to_config([parse(line) for line in recipe.values], config)
+    job = config.hydra.job
+    naming = job.config.override_dirname
+    dirname = config_loader_impl.get_overrides_dirname(
+        overrides=[parse(line) for line in recipe.lines],
+        kv_sep=naming.kv_sep,
+        item_sep=naming.item_sep,
+        exclude_keys=naming.exclude_keys,
+    )
+    node = job._get_node("override_dirname")
+    node._val = node.validate_and_convert(dirname)
+    task = config.hydra.overrides.task
+    optional, kind = _resolve_optional(task._metadata.element_type)
+    task.__dict__["_content"] = [
+        _node_wrap(parent=task, is_optional=optional, value=line, key=i, ref_type=kind)
+        for i, line in enumerate(recipe.lines)
+    ]
+
+
+class Draft:
+    """One config of a template on which values are set and taken back, where a copy for each job would be wasted.
+
+    Args:
+        template: A pickled config.
+    """
+
+    def __init__(self, template: bytes) -> None:
+        self._template = template
+        self._config: DictConfig = pickle.loads(template)
+        self._content: dict[str, Any] = dict(self._config.__dict__["_content"])
+        self._cache = copy.deepcopy(self._config._metadata.resolver_cache)
+        self._parts: dict[str, bytes] = {}
+
+    @contextlib.contextmanager
+    def of(self, recipe: Recipe) -> Iterator[DictConfig]:
+        """The config of a job, until the context ends.
+
+        Raises:
+            ConfigCompositionException: As Hydra's, for a value that cannot be set.
+        """
+        overrides = [parse(line) for line in recipe.values]
+        if any(override.is_delete() or isinstance(override.value(), dict | list) for override in overrides):
+            # These may follow an interpolation into another part.
+            yield compose(self._template, recipe)
+            return
+        content = dict(self._content)
+        for key in recipe.touched & content.keys():
+            content[key] = self._copy(key)
+        self._config.__dict__["_content"] = content
+        # What `${now:…}` and its like gave before, which is the same in every job; not what they gave in one.
+        self._config._metadata.resolver_cache = copy.deepcopy(self._cache)
+        set_values(self._config, recipe)
+        yield self._config
+
+    def _copy(self, key: str) -> Node:
+        if key not in self._parts:
+            node = self._content[key]
+            node._set_parent(None)
+            self._parts[key] = pickle.dumps(node, protocol=pickle.HIGHEST_PROTOCOL)
+            node._set_parent(self._config)
+        part: Node = pickle.loads(self._parts[key])
+        part._set_parent(self._config)
+        return part
 
 
 class TemplateLoader(ConfigLoader):
@@ -100,6 +197,7 @@ class TemplateLoader(ConfigLoader):
         self._loader = loader
         self._groups: dict[str, bool] = {}
         self.templates: dict[tuple[str, ...], bytes] = {}
+        self._drafts: dict[tuple[str, ...], Draft] = {}
         self._cwd = Path.cwd()
 
     def __getattr__(self, name: str) -> Any:
@@ -115,6 +213,27 @@ class TemplateLoader(ConfigLoader):
         if composed is None:
             return self._loader.load_sweep_config(master_config, sweep_overrides)
         return composed
+
+    def check(self, master: DictConfig, lines: Sequence[str]) -> None:
+        """Raise what `load_sweep_config` would, without making a config that nobody wants.
+
+        Raises:
+            Exception: As Hydra's.
+        """
+        try:
+            recipe = self.recipe(master, lines)
+            if recipe is not None:
+                with self.draft(recipe):
+                    return
+        except Exception:  # noqa: BLE001 - whatever is wrong, Hydra will say so in its own words
+            pass
+        self._loader.load_sweep_config(master, list(lines))
+
+    def draft(self, recipe: Recipe) -> AbstractContextManager[DictConfig]:
+        """As `compose`, for a config that is only looked at within the context."""
+        if recipe.groups not in self._drafts:
+            self._drafts[recipe.groups] = Draft(self.templates[recipe.groups])
+        return self._drafts[recipe.groups].of(recipe)
 
     def recipe(self, master: DictConfig, lines: Sequence[str]) -> Recipe | None:
         """How to compose a config from a template, which is made if it is not there; None where that is Hydra's own.

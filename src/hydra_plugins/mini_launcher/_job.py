@@ -12,18 +12,14 @@ from hydra import version
 from hydra._internal.callbacks import Callbacks
 from hydra.core.utils import JobRuntime, JobStatus, setup_globals
 from hydra.types import TaskFunction
-from omegaconf import Container, DictConfig, OmegaConf, ValueNode, open_dict
+from omegaconf import DictConfig
 from omegaconf.basecontainer import BaseContainer
-from omegaconf.errors import OmegaConfBaseException
 
-from mini import context, store
-from mini.spec import GROUPS
+from mini import context
 
-from . import _grammar, _run
+from . import _compose, _grammar, _run
+from ._columns import config_columns
 from ._compose import Recipe, compose
-
-_PLAIN = (type(None), bool, int, float, str)
-_NOT_CONFIG = (*GROUPS, "results", "hydra")  # parts of the config that say nothing of what was computed
 
 
 @dataclass(frozen=True)
@@ -63,17 +59,20 @@ class HydraTask:
             Exception: Whatever the task raised.
         """
         self._prepare()
-        template = None
+        template, touched = None, frozenset[str]()
         if isinstance(given, Recipe):
-            data = self.templates[given.groups]
-            config, template = compose(data, given), data
+            template, touched = self.templates[given.groups], given.touched
+            config = compose(template, given)
         else:
             config = given
-        number_job(config, number, sweep_dir)
-        returned = _run.run_job(self.task_function, config, self.callbacks, template)
-        here = context.current()
-        if here is not None and returned.cfg is not None:
-            here.row.update(config_columns(returned.cfg))
+        _compose.number(config, number, sweep_dir)
+        returned = _run.run_job(
+            self.task_function,
+            config,
+            self.callbacks,
+            template,
+            lambda config: _note(config_columns(config, template, touched)),
+        )
         if returned.status is not JobStatus.COMPLETED:
             # The property would print before it raises.
             raise returned._return_value
@@ -102,31 +101,8 @@ def registered_resolvers() -> dict[str, Callable[..., Any]]:
     }
 
 
-def number_job(config: DictConfig, number: int, sweep_dir: str | None) -> None:
-    """Tell a config which job it is of."""
-    with open_dict(config):
-        config.hydra.job.id = number
-        config.hydra.job.num = number
-        if sweep_dir is not None:
-            config.hydra.sweep.dir = sweep_dir
-
-
-def config_columns(config: DictConfig) -> dict[str, Any]:
-    """A task's config as columns `config.…`, resolved; what cannot be resolved stays as it is written."""
-    own = [str(key) for key in config if key not in _NOT_CONFIG]
-    try:
-        plain = {key: _plain(config, key, resolve=True) for key in own}
-    except OmegaConfBaseException:
-        plain = {key: _plain(config, key, resolve=False) for key in own}
-    return store.flatten(plain, "config.")
-
-
-def _plain(config: DictConfig, key: str, *, resolve: bool) -> Any:
-    node = config._get_node(key)
-    if isinstance(node, Container) and not node._is_none() and not node._is_missing() and not node._is_interpolation():
-        return OmegaConf.to_container(node, resolve=resolve, enum_to_str=True)
-    if isinstance(node, ValueNode) and not node._is_missing() and not node._is_interpolation():
-        value = node._value()
-        if type(value) in _PLAIN:
-            return value
-    return OmegaConf.to_container(OmegaConf.masked_copy(config, key), resolve=resolve, enum_to_str=True)[key]  # type: ignore[index,call-overload]
+def _note(columns: Mapping[str, Any]) -> None:
+    """Put columns into the row of the job that runs here."""
+    here = context.current()
+    if here is not None:
+        here.row.update(columns)

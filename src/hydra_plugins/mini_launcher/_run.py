@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import re
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,11 @@ _CHECKED = ("1.3.",)
 
 
 def run_job(
-    task_function: TaskFunction, config: DictConfig, callbacks: Callbacks, template: Hashable | None = None
+    task_function: TaskFunction,
+    config: DictConfig,
+    callbacks: Callbacks,
+    template: Hashable | None = None,
+    note: Callable[[DictConfig], None] = lambda config: None,
 ) -> JobReturn:
     """Run one job of a multirun.
 
@@ -38,13 +43,14 @@ def run_job(
         config: The job's; it is changed.
         callbacks: Hydra's.
         template: What the config was composed from, if it was.
+        note: Called with the task's part of the config, before the task is.
 
     Returns:
         As Hydra's own `run_job`; `hydra_cfg` is what `HydraConfig` has, and not a copy of it.
     """
     if not hydra.__version__.startswith(_CHECKED) or not _decides_chdir(config):
         return utils.run_job(
-            task_function=task_function,
+            task_function=_preceded(task_function, note),
             config=config,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
@@ -84,6 +90,7 @@ def run_job(
                 text = to_yaml(part, template if name == "hydra" else None)
                 Path(folder, f"{name}.yaml").write_text(text, encoding="utf-8")
         with env_override(hydra_cfg.hydra.job.env_set):
+            note(task_cfg)
             callbacks.on_job_start(config=config, task_function=task_function)
             try:
                 returned.return_value = task_function(task_cfg)
@@ -98,6 +105,15 @@ def run_job(
         HydraConfig.instance().cfg = before
         if chdir:
             os.chdir(cwd)
+
+
+def _preceded(task_function: TaskFunction, note: Callable[[DictConfig], None]) -> TaskFunction:
+    @functools.wraps(task_function)
+    def both(config: Any) -> Any:
+        note(config)
+        return task_function(config)
+
+    return both
 
 
 def _configure_log(plain: Any, verbose: Any) -> None:

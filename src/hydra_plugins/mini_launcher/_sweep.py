@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -11,14 +12,13 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import version
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, filter_overrides, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -30,10 +30,11 @@ from mini.job import Failure, Job, Outcome, State
 from mini.spec import Spec
 from mini.store import Record, RunFolder, flatten
 
-from . import _compose
+from . import _compose, _validation
+from ._columns import config_columns
 from ._command import REPORTED, refuse
-from ._compose import Recipe
-from ._job import HydraTask, config_columns, number_job, registered_resolvers
+from ._compose import Recipe, TemplateLoader
+from ._job import HydraTask, registered_resolvers
 from ._run import apart
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class Sweep:
             default,
         )
         _compose.install(context)
+        _validation.shorten()
         self._apparatus: dict[object, Apparatus] = {}
         self._folder = RunFolder(str(config.hydra.sweep.dir))
         self._begun = self._again = False
@@ -167,14 +169,27 @@ class Sweep:
 
     def _compose(self, number: int, overrides: list[str]) -> DictConfig:
         config = self._context.config_loader.load_sweep_config(self._config, overrides)
-        number_job(config, number, None)
+        _compose.number(config, number)
         return config
 
     def _given(self, overrides: list[str]) -> DictConfig | Recipe:
         """What a worker composes its config from; the config itself where that is Hydra's own way."""
         loader = self._context.config_loader
-        recipe = loader.recipe(self._config, overrides) if isinstance(loader, _compose.TemplateLoader) else None
+        recipe = loader.recipe(self._config, overrides) if isinstance(loader, TemplateLoader) else None
         return recipe if recipe is not None else loader.load_sweep_config(self._config, overrides)
+
+    @contextlib.contextmanager
+    def _composed(self, number: int, given: DictConfig | Recipe) -> Iterator[DictConfig]:
+        """A job's config, to be looked at within the context."""
+        loader = self._context.config_loader
+        if isinstance(given, Recipe) and isinstance(loader, TemplateLoader):
+            with loader.draft(given) as config:
+                _compose.number(config, number)
+                yield config
+        else:
+            assert isinstance(given, DictConfig)
+            _compose.number(given, number)
+            yield given
 
     def _run(self, job_overrides: Sequence[list[str]], first: int) -> list[Outcome]:
         given = [self._given(overrides) for overrides in job_overrides]
@@ -186,19 +201,19 @@ class Sweep:
             JobRuntime.instance().get("name"),
             version.getbase(),
             Path.cwd(),
-            dict(loader.templates) if isinstance(loader, _compose.TemplateLoader) else {},
+            dict(loader.templates) if isinstance(loader, TemplateLoader) else {},
         )
         by_spec: dict[Spec, list[Job]] = {}
         elsewhere = dataclasses.replace(task, cwd=None)
         known: list[tuple[Job, Outcome]] = []
         for i, overrides in enumerate(job_overrides):
-            config = self._compose(first + i, overrides)
-            where = self._spec(config, first + i)
-            is_remote = isinstance(where.apparatus, spec.Modal)
-            # The folder is on a volume there, at the same relative place.
-            sweep_dir = os.path.relpath(self._folder.path) if is_remote else None
-            arguments = (given[i], first + i, sweep_dir)
-            job = self._job(elsewhere if is_remote else task, config, arguments, overrides)
+            with self._composed(first + i, given[i]) as config:
+                where = self._spec(config, first + i)
+                is_remote = isinstance(where.apparatus, spec.Modal)
+                # The folder is on a volume there, at the same relative place.
+                sweep_dir = os.path.relpath(self._folder.path) if is_remote else None
+                arguments = (given[i], first + i, sweep_dir)
+                job = self._job(elsewhere if is_remote else task, config, arguments, overrides)
             if (outcome := self._take_over(job)) is not None or (outcome := self._left_out(job)) is not None:
                 known.append((job, outcome))
             else:
@@ -283,16 +298,21 @@ class Sweep:
             index=arguments[1],
             fn=task,
             args=arguments,
-            key=self._key(config),
+            key=self._key(config, arguments[0]),
             folder=str(Path(parent, child).absolute()),
             record=True,
             row=_override_columns(filter_overrides(overrides)),
         )
 
-    def _key(self, config: DictConfig) -> str:
+    def _key(self, config: DictConfig, given: DictConfig | Recipe) -> str:
         """The task and its resolved config, without what says where to run."""
         what = f"{getattr(self._task_function, '__module__', '')}.{getattr(self._task_function, '__qualname__', '')}"
-        return blake2b(repr((what, sorted(config_columns(config).items()))).encode(), digest_size=16).hexdigest()
+        loader = self._context.config_loader
+        if isinstance(given, Recipe) and isinstance(loader, TemplateLoader):
+            columns = config_columns(config, loader.templates[given.groups], given.touched)
+        else:
+            columns = config_columns(config)
+        return blake2b(repr((what, sorted(columns.items()))).encode(), digest_size=16).hexdigest()
 
     def _spec(self, config: DictConfig, index: int) -> Spec:
         groups = {}
@@ -447,7 +467,7 @@ def _make(options: spec.Local | spec.Debug | spec.Modal) -> Apparatus:
 
 def _override_columns(overrides: Sequence[str]) -> dict[str, Any]:
     """A job's overrides as columns `overrides.…`, each value as it was typed."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    parsed = map(_compose.parse, overrides)
     return flatten({o.get_key_element(): o.get_value_element_as_str() for o in parsed}, "overrides.")
 
 

@@ -1,0 +1,73 @@
+"""A job's config as columns of the table."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from omegaconf import Container, DictConfig, OmegaConf, ValueNode
+from omegaconf.base import Node
+from omegaconf.errors import OmegaConfBaseException
+
+from mini import store
+from mini.spec import GROUPS
+
+_PLAIN = (type(None), bool, int, float, str)
+_NOT_CONFIG = (*GROUPS, "results", "hydra")  # parts of the config that say nothing of what was computed
+
+
+def config_columns(config: DictConfig, template: bytes | None = None, touched: Collection[str] = ()) -> dict[str, Any]:
+    """A task's config as columns `config.…`, resolved; a part that cannot be resolved stays as it is written.
+
+    Args:
+        config: The job's.
+        template: What it was composed from, if it was; the parts that are the same in all such configs are looked at
+            once.
+        touched: The keys at the top that are not as in the template.
+    """
+    fixed = _fixed(template) if template is not None else {}
+    columns: dict[str, Any] = {}
+    for key in config:
+        if key in _NOT_CONFIG:
+            continue
+        known = fixed.get(key) if key not in touched else None
+        columns.update(known if known is not None else _columns(config, str(key)))
+    return columns
+
+
+@functools.lru_cache(maxsize=256)
+def _fixed(template: bytes) -> Mapping[Any, dict[str, Any]]:
+    config: DictConfig = pickle.loads(template)
+    return {
+        key: _columns(config, str(key)) for key in config if key not in _NOT_CONFIG and is_fixed(config._get_node(key))
+    }
+
+
+def is_fixed(node: Any) -> bool:
+    """Whether a part of a config has nothing in it that is looked up elsewhere."""
+    if not isinstance(node, Node) or node._is_missing() or node._is_interpolation():
+        return False
+    if isinstance(node, Container) and not node._is_none():
+        content = node.__dict__["_content"]
+        return all(map(is_fixed, content.values() if isinstance(content, dict) else content))
+    return True
+
+
+def _columns(config: DictConfig, key: str) -> dict[str, Any]:
+    try:
+        return store.flatten({key: _plain(config, key, resolve=True)}, "config.")
+    except OmegaConfBaseException:
+        return store.flatten({key: _plain(config, key, resolve=False)}, "config.")
+
+
+def _plain(config: DictConfig, key: str, *, resolve: bool) -> Any:
+    node = config._get_node(key)
+    if isinstance(node, Container) and not node._is_none() and not node._is_missing() and not node._is_interpolation():
+        return OmegaConf.to_container(node, resolve=resolve, enum_to_str=True)
+    if isinstance(node, ValueNode) and not node._is_missing() and not node._is_interpolation():
+        value = node._value()
+        if type(value) in _PLAIN:
+            return value
+    return OmegaConf.to_container(OmegaConf.masked_copy(config, key), resolve=resolve, enum_to_str=True)[key]  # type: ignore[index,call-overload]
