@@ -5,7 +5,8 @@ import math
 import pytest
 from omegaconf import OmegaConf
 
-from hydra_plugins.mini_launcher._run import apart, to_yaml
+from hydra_plugins.mini_launcher._run import apart, take_apart
+from hydra_plugins.mini_launcher._yaml import to_yaml
 
 VALUES = [
     {},
@@ -82,6 +83,17 @@ def test_the_two_parts_of_a_config_are_copies():
     task.x.y = 2
     assert (config.x.y, config.hydra.job.num) == (1, 1)
     assert OmegaConf.is_readonly(hydra.hydra)
+
+
+def test_a_config_taken_apart_is_as_its_copies():
+    config = OmegaConf.create({"hydra": {"job": {"num": 1}}, "x": {"y": 1}, "z": "${x.y}", "w": [1, "${z}"]})
+    OmegaConf.set_struct(config, True)
+    copies = apart(config)
+    task, hydra = take_apart(config)
+    assert (task, hydra) == copies
+    assert (task.z, task.w[1]) == (1, 1)
+    assert [OmegaConf.is_struct(part) for part in (task, task.x, hydra.hydra.job)] == [True] * 3
+    assert [OmegaConf.is_readonly(part) for part in (hydra.hydra.job, task.x)] == [True, None]
 
 
 def test_hydras_part_is_written_as_a_whole_would_be():

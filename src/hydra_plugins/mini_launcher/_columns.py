@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from mini import store
 from mini.spec import GROUPS
 
-_PLAIN = (type(None), bool, int, float, str)
+from ._yaml import SCALARS
+
 _NOT_CONFIG = (*GROUPS, "results", "hydra")  # parts of the config that say nothing of what was computed
 
 
@@ -64,10 +65,10 @@ def _columns(config: DictConfig, key: str) -> dict[str, Any]:
 
 def _plain(config: DictConfig, key: str, *, resolve: bool) -> Any:
     node = config._get_node(key)
-    if isinstance(node, Container) and not node._is_none() and not node._is_missing() and not node._is_interpolation():
+    if resolve and isinstance(node, ValueNode) and node._is_interpolation():
+        node = node._dereference_node()
+    if isinstance(node, Container):
         return OmegaConf.to_container(node, resolve=resolve, enum_to_str=True)
-    if isinstance(node, ValueNode) and not node._is_missing() and not node._is_interpolation():
-        value = node._value()
-        if type(value) in _PLAIN:
-            return value
+    if isinstance(node, ValueNode) and type(node._value()) in SCALARS:
+        return node._value()
     return OmegaConf.to_container(OmegaConf.masked_copy(config, key), resolve=resolve, enum_to_str=True)[key]  # type: ignore[index,call-overload]

@@ -100,7 +100,7 @@ def number(config: DictConfig, number: int, sweep_dir: str | None = None) -> Non
         number: The job's.
         sweep_dir: The run folder, where that is not the config's.
     """
-    job = config.hydra.job
+    job = _inner(config, "hydra", "job")
     for name in ("id", "num"):
         node = job._get_node(name)
         if isinstance(node, ValueNode):
@@ -122,8 +122,8 @@ def set_values(config: DictConfig, recipe: Recipe) -> None:
         ConfigCompositionException: As Hydra's, for a value that cannot be set.
     """
     ConfigLoaderImpl._apply_overrides_to_config([parse(line) for line in recipe.values], config)
-    job = config.hydra.job
-    naming = job.config.override_dirname
+    job, task = _inner(config, "hydra", "job"), _inner(config, "hydra", "overrides", "task")
+    naming = _inner(job, "config", "override_dirname")
     dirname = config_loader_impl.get_overrides_dirname(
         overrides=[parse(line) for line in recipe.lines],
         kv_sep=naming.kv_sep,
@@ -132,12 +132,18 @@ def set_values(config: DictConfig, recipe: Recipe) -> None:
     )
     node = job._get_node("override_dirname")
     node._val = node.validate_and_convert(dirname)
-    task = config.hydra.overrides.task
     optional, kind = _resolve_optional(task._metadata.element_type)
     task.__dict__["_content"] = [
         _node_wrap(parent=task, is_optional=optional, value=line, key=i, ref_type=kind)
         for i, line in enumerate(recipe.lines)
     ]
+
+
+def _inner(config: Any, *keys: str) -> Any:
+    """A part of a config without the checks of an access, of which there are many for each job."""
+    for key in keys:
+        config = config.__dict__["_content"][key]
+    return config
 
 
 class Draft:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import functools
 import os
 import pickle
-import re
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
 import hydra
-import yaml
 from hydra import version
 from hydra._internal.callbacks import Callbacks
 from hydra.core import utils
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, env_override
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import Container, DictConfig, OmegaConf, open_dict, read_write
-from omegaconf._utils import get_omega_conf_dumper
+from omegaconf import DictConfig, OmegaConf, ValueNode, open_dict, read_write
+
+from ._yaml import to_yaml
 
 try:
     from hydra._internal.logging_config import configure_logging
@@ -60,17 +59,19 @@ def run_job(
     cwd, before = Path.cwd(), HydraConfig.instance().cfg
     # For ${hydra:…} in the names of the folders.
     HydraConfig.instance().cfg = config  # type: ignore[assignment]
-    output_dir = str(Path(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir)))
-    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
-        config.hydra.runtime.output_dir = str(Path(output_dir).absolute())
+    sweep = config.hydra.sweep
+    output_dir = str(Path(str(sweep.dir), str(sweep.subdir)))
+    _set_output_dir(config.hydra.runtime, str(Path(output_dir).absolute()))
     logging = OmegaConf.to_container(config.hydra.job_logging, resolve=True)  # it may speak of the task's part
-    task_cfg, hydra_cfg = apart(config, keep=bool(callbacks.callbacks))
+    task_cfg, hydra_cfg = apart(config) if callbacks.callbacks else take_apart(config)
     HydraConfig.instance().cfg = hydra_cfg  # type: ignore[assignment]
-    OmegaConf.set_readonly(config.hydra, True)
-    chdir = bool(hydra_cfg.hydra.job.chdir)
+    own = hydra_cfg.hydra
+    if callbacks.callbacks:
+        OmegaConf.set_readonly(config.hydra, True)
+    chdir = bool(own.job.chdir)
     try:
         returned = JobReturn(
-            overrides=OmegaConf.to_container(hydra_cfg.hydra.overrides.task),  # type: ignore[arg-type]
+            overrides=OmegaConf.to_container(own.overrides.task),  # type: ignore[arg-type]
             cfg=task_cfg,
             hydra_cfg=hydra_cfg,
         )
@@ -78,18 +79,18 @@ def run_job(
         if chdir:
             os.chdir(output_dir)
         returned.working_dir = output_dir if chdir else str(cwd)
-        _configure_log(logging, hydra_cfg.hydra.verbose)
-        if hydra_cfg.hydra.output_subdir is not None:
-            folder = Path(hydra_cfg.hydra.runtime.output_dir, hydra_cfg.hydra.output_subdir)
+        _configure_log(logging, own.verbose)
+        if own.output_subdir is not None:
+            folder = Path(own.runtime.output_dir, own.output_subdir)
             folder.mkdir(parents=True, exist_ok=True)
             for name, part in (
                 ("config", task_cfg),
                 ("hydra", hydra_cfg),
-                ("overrides", hydra_cfg.hydra.overrides.task),
+                ("overrides", own.overrides.task),
             ):
                 text = to_yaml(part, template if name == "hydra" else None)
                 Path(folder, f"{name}.yaml").write_text(text, encoding="utf-8")
-        with env_override(hydra_cfg.hydra.job.env_set):
+        with env_override(own.job.env_set):
             note(task_cfg)
             callbacks.on_job_start(config=config, task_function=task_function)
             try:
@@ -126,76 +127,19 @@ def _configure_log(plain: Any, verbose: Any) -> None:
     configure_log(plain if plain is None else OmegaConf.create(plain), verbose)  # type: ignore[arg-type]
 
 
-def to_yaml(config: DictConfig, template: Hashable | None = None) -> str:
-    """As `OmegaConf.to_yaml`, byte for byte, and quicker.
-
-    Args:
-        config: What to write.
-        template: Where `config` is Hydra's part of one: what of it does not differ between jobs of the same template is
-            written out once.
-    """
-    node = config._get_node("hydra") if template is not None else None
-    if not isinstance(node, DictConfig):
-        return _dump(OmegaConf.to_container(config, resolve=False, enum_to_str=True))
-    lines = ["hydra:\n"]
-    for key in node:
-        part = _parts.get((template, key))
-        if part is None:
-            part = _dump({"hydra": {key: _unresolved(node, str(key))}}).removeprefix("hydra:\n")
-            if key not in _CHANGES:
-                _parts[template, key] = part
-        lines.append(part)
-    return "".join(lines)
-
-
-_parts: dict[tuple[Hashable, Any], str] = {}
-_CHANGES = ("job", "overrides", "runtime", "sweep")  # from job to job
-_PLAIN = re.compile(r"[!-~]*|[ -~]{0,30}")  # text that no emitter folds or escapes in a way of its own
-
-
-def _unresolved(config: DictConfig, key: str) -> Any:
-    node = config._get_node(key)
-    if isinstance(node, Container) and not (node._is_none() or node._is_missing() or node._is_interpolation()):
-        return OmegaConf.to_container(node, resolve=False, enum_to_str=True)
-    alone = OmegaConf.to_container(OmegaConf.masked_copy(config, key), resolve=False, enum_to_str=True)
-    return alone[key]  # type: ignore[index,call-overload]
-
-
-def _dump(container: Any) -> str:
-    dumper = _Fast if _Fast is not None and _is_plain(container) else get_omega_conf_dumper()
-    text: str = yaml.dump(container, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=dumper)
-    return text
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether libyaml writes a value as PyYAML does."""
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and 0 < len(key) < 60 for key in value) and all(
-            _is_plain(part) for pair in value.items() for part in pair
-        )
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
-    return not isinstance(value, str) or _PLAIN.fullmatch(value) is not None
-
-
 def _decides_chdir(config: DictConfig) -> bool:
     """Whether it is clear without Hydra 1.1 if a job changes directory."""
     return config.hydra.job.chdir is not None or version.base_at_least("1.2")
 
 
-def apart(config: DictConfig, *, keep: bool = True) -> tuple[DictConfig, DictConfig]:
-    """The task's part of a config, and Hydra's.
-
-    Args:
-        config: The whole.
-        keep: Whether it must stay whole; else Hydra's part, which is much the larger, is not copied.
-    """
+def apart(config: DictConfig) -> tuple[DictConfig, DictConfig]:
+    """The task's part of a config, and Hydra's, as copies."""
     hydra_node = config._get_node("hydra")
     content = config.__dict__["_content"]
     del content["hydra"]
     task: DictConfig = pickle.loads(pickle.dumps(config, protocol=pickle.HIGHEST_PROTOCOL))
     content["hydra"] = hydra_node
-    own: DictConfig = pickle.loads(pickle.dumps(config, protocol=pickle.HIGHEST_PROTOCOL)) if keep else config
+    own: DictConfig = pickle.loads(pickle.dumps(config, protocol=pickle.HIGHEST_PROTOCOL))
     with read_write(own), open_dict(own):
         for key in [key for key in own if key != "hydra"]:
             del own[key]
@@ -203,19 +147,25 @@ def apart(config: DictConfig, *, keep: bool = True) -> tuple[DictConfig, DictCon
     return task, own
 
 
-def _fast_dumper() -> Any:
-    stock = get_omega_conf_dumper()
-    if not hasattr(yaml, "CDumper"):
-        return None
+def take_apart(config: DictConfig) -> tuple[DictConfig, DictConfig]:
+    """As `apart`, without copies: nobody may use the config itself afterwards."""
+    content = config.__dict__["_content"]
+    whole = dict(content)
+    content.clear()
+    parts = tuple(pickle.loads(pickle.dumps(config, protocol=pickle.HIGHEST_PROTOCOL)) for _ in range(2))
+    task, own = parts
+    for key, node in whole.items():
+        part = own if key == "hydra" else task
+        part.__dict__["_content"][key] = node
+        node._set_parent(part)
+    OmegaConf.set_readonly(own.hydra, True)
+    return task, own
 
-    class Dumper(yaml.CDumper):  # type: ignore[misc]
-        yaml_representers = stock.yaml_representers
-        yaml_multi_representers = stock.yaml_multi_representers
 
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    return Dumper
-
-
-_Fast: Any = _fast_dumper()
+def _set_output_dir(runtime: DictConfig, path: str) -> None:
+    node = runtime._get_node("output_dir")
+    if isinstance(node, ValueNode):
+        node._val = node.validate_and_convert(path)
+        return
+    with read_write(runtime), open_dict(runtime):
+        runtime.output_dir = path
