@@ -8,12 +8,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from omegaconf import Container, DictConfig, OmegaConf, ValueNode
-from omegaconf.base import Node
 from omegaconf.errors import OmegaConfBaseException
 
 from mini import store
 from mini.spec import GROUPS
 
+from ._compose import is_fixed
 from ._yaml import SCALARS
 
 _NOT_CONFIG = (*GROUPS, "results", "hydra")  # parts of the config that say nothing of what was computed
@@ -44,16 +44,6 @@ def _fixed(template: bytes) -> Mapping[Any, dict[str, Any]]:
     return {
         key: _columns(config, str(key)) for key in config if key not in _NOT_CONFIG and is_fixed(config._get_node(key))
     }
-
-
-def is_fixed(node: Any) -> bool:
-    """Whether a part of a config has nothing in it that is looked up elsewhere."""
-    if not isinstance(node, Node) or node._is_missing() or node._is_interpolation():
-        return False
-    if isinstance(node, Container) and not node._is_none():
-        content = node.__dict__["_content"]
-        return all(map(is_fixed, content.values() if isinstance(content, dict) else content))
-    return True
 
 
 def _columns(config: DictConfig, key: str) -> dict[str, Any]:

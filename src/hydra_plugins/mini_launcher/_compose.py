@@ -27,7 +27,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, ValueNode, open_dict
+from omegaconf import Container, DictConfig, ValueNode, open_dict
 from omegaconf._utils import _resolve_optional
 from omegaconf.base import Node
 from omegaconf.omegaconf import _node_wrap
@@ -146,6 +146,16 @@ def _inner(config: Any, *keys: str) -> Any:
     return config
 
 
+def is_fixed(node: Any) -> bool:
+    """Whether a part of a config has nothing in it that is looked up elsewhere."""
+    if not isinstance(node, Node) or node._is_missing() or node._is_interpolation():
+        return False
+    if isinstance(node, Container) and not node._is_none():
+        content = node.__dict__["_content"]
+        return all(map(is_fixed, content.values() if isinstance(content, dict) else content))
+    return True
+
+
 class Draft:
     """One config of a template on which values are set and taken back, where a copy for each job would be wasted.
 
@@ -167,9 +177,7 @@ class Draft:
         Raises:
             ConfigCompositionException: As Hydra's, for a value that cannot be set.
         """
-        overrides = [parse(line) for line in recipe.values]
-        if any(override.is_delete() or isinstance(override.value(), dict | list) for override in overrides):
-            # These may follow an interpolation into another part.
+        if not self._stays_inside(recipe):
             yield compose(self._template, recipe)
             return
         content = dict(self._content)
@@ -180,6 +188,13 @@ class Draft:
         self._config._metadata.resolver_cache = copy.deepcopy(self._cache)
         set_values(self._config, recipe)
         yield self._config
+
+    def _stays_inside(self, recipe: Recipe) -> bool:
+        """Whether no value is set through an interpolation, in a part that is not copied."""
+        overrides = map(parse, recipe.values)
+        if any(override.is_delete() or isinstance(override.value(), dict | list) for override in overrides):
+            return all(is_fixed(self._content[key]) for key in recipe.touched & self._content.keys())
+        return True
 
     def _copy(self, key: str) -> Node:
         if key not in self._parts:
