@@ -27,6 +27,7 @@ import itertools
 import json
 import math
 import os
+import re
 import tempfile
 import threading
 import time
@@ -55,8 +56,9 @@ MULTIRUN = "multirun.yaml"  # Hydra's sweeper writes it
 _OF_A_RUN = (RUN, JOBS, RESULTS, MULTIRUN)
 
 VERSION = 1
+_BRIEF = re.compile(rb'\{"version":\d+,"index":(\d+),"key":"[^"\\]*","state":"\w+","attempt":(\d+),')
 _INLINE_VALUE = 64 * 1024  # bytes; a larger returned value stays out of the record
-_NONFINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+NONFINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -222,7 +224,7 @@ def decode_record(data: bytes, folder: Path, path: Path) -> Record:
             key=raw["key"],
         )
         row = dict(raw["row"])
-        row.update({column: _NONFINITE[name] for column, name in raw["nonfinite"]})
+        row.update({column: NONFINITE[name] for column, name in raw["nonfinite"]})
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{path} is damaged: {error!r}; the job counts as not recorded") from error
     return Record(outcome, row)
@@ -422,7 +424,7 @@ class RunFolder:
 
     def records(self) -> Iterator[tuple[dict[str, Any], Record | RecordError | None]]:
         """Each job's line with its record; None where there is none yet, the error where it is damaged."""
-        many = self._many_records()
+        many = self.many_records()
         for job in self.jobs():
             found: Record | RecordError | None = None
             try:
@@ -443,19 +445,22 @@ class RunFolder:
     def many_states(self) -> dict[int, tuple[int, str]]:
         """Attempt and state in the files that hold many records, by index."""
         return {
-            index: (attempt, json.loads(line)["state"]) for index, (attempt, line, _) in self._many_records().items()
+            index: (attempt, json.loads(line)["state"]) for index, (attempt, line, _) in self.many_records().items()
         }
 
-    def _many_records(self) -> dict[int, tuple[int, bytes, Path]]:
-        """The lines of the files that hold many records, by index; of several attempts the last."""
+    def many_files(self) -> list[Path]:
+        """The files that hold many records."""
+        return sorted((self.path / RECORDS).glob("*.jsonl"))
+
+    def many_records(self) -> dict[int, tuple[int, bytes, Path]]:
+        """Attempt, line and file of each record in the files that hold many, by index; of several attempts the last."""
         found: dict[int, tuple[int, bytes, Path]] = {}
-        for path in sorted((self.path / RECORDS).glob("*.jsonl")):
+        for path in self.many_files():
             for line in path.read_bytes().splitlines():
-                try:
-                    brief = json.loads(line)
-                    index, attempt = int(brief["index"]), int(brief["attempt"])
-                except (ValueError, KeyError, TypeError):
+                brief = _BRIEF.match(line)
+                if brief is None or not line.endswith(b"}"):
                     continue  # cut off while it was written: the record in the job's folder has it
+                index, attempt = int(brief[1]), int(brief[2])
                 if index not in found or found[index][0] <= attempt:
                     found[index] = (attempt, line, path)
         return found

@@ -1,0 +1,264 @@
+"""The table of a run, its records parsed all at once.
+
+A record is a line of JSON, and polars reads many lines in a tenth of the time that a row each takes. What it makes of
+values that disagree is not always what the table promises, and a damaged record fails all of them: whatever is in
+doubt here is left to the exact way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mini import store
+from mini.combine.exact import EXACT, OWN, column
+from mini.job import State
+from mini.store import RunFolder
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_STATES = [state.value for state in State]
+_LOOKS_TYPED = r"^(-?\d|true$|false$)"  # text that polars may have made of something else
+_LONG_WHOLE_NUMBER = rb":(-?\d{16,})[,}]"
+
+_CLOCKS = 2 * 10**9  # nanoseconds that a file system's clock may differ from ours
+
+
+@dataclass(frozen=True)
+class Before:
+    """A table of the same run, written earlier.
+
+    Args:
+        table: Every job's row.
+        began: When its records began to be read, in Unix nanoseconds.
+    """
+
+    table: pl.DataFrame
+    began: int
+
+
+class _Doubt(Exception):
+    """This may not be the exact table."""
+
+
+def table(folder: RunFolder, before: Before | None = None) -> pl.DataFrame | None:
+    """Every job's row, as `mini.combine.exact.table` has it.
+
+    Args:
+        folder: The run.
+        before: Where the rows of jobs that were done then are taken from, if their records did not change since.
+
+    Returns:
+        The table, by job; None where that is in doubt.
+    """
+    import polars as pl
+
+    try:
+        jobs = _jobs(folder)
+        if before is not None and (updated := _update(folder, jobs, before)) is not None:
+            return updated
+        return _parse(folder, jobs)
+    except (_Doubt, OSError, pl.exceptions.PolarsError):
+        return None
+
+
+def _jobs(folder: RunFolder) -> pl.DataFrame:
+    """Index and folder of each job."""
+    import polars as pl
+
+    jobs = pl.read_ndjson(folder.path / store.JOBS, schema={"index": pl.Int64, "folder": pl.String})
+    if jobs.is_empty() or any(jobs.null_count().row(0)):
+        raise _Doubt
+    jobs = jobs.unique("index", keep="last").sort("index")
+    return jobs.with_columns(folder=f"{folder.path}/" + pl.col("folder"))
+
+
+def _parse(folder: RunFolder, jobs: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    lines = list(_lines(folder, jobs))
+    joined = b"\n".join(lines)
+    records = pl.read_ndjson(joined, infer_schema_length=None)
+    _require_whole(records, jobs)
+    known = _own(records, jobs)
+    row = records["row"].struct.unnest() if records["row"].dtype.fields else pl.DataFrame()  # type: ignore[attr-defined]
+    columns = {name: _column(row[name], joined) for name in row.columns}
+    _put_nonfinite(columns, records)
+    renamed = [values.alias(column(name)) for name, values in columns.items()]
+    return pl.DataFrame([*known, *renamed])  # polars refuses two columns of one name
+
+
+def _lines(folder: RunFolder, jobs: pl.DataFrame) -> Iterator[bytes]:
+    """Each job's record, without its value; what is known of the job where there is none."""
+    many = folder.many_records()
+    missing: Mapping[int, Any] | None = None
+    for index, path in jobs.iter_rows():
+        try:
+            # Not pathlib, and no buffer: they would cost as much as the reading.
+            with open(f"{path}/{store.RECORD}", "rb", buffering=0) as file:  # noqa: PTH123
+                line = file.read()
+        except FileNotFoundError:
+            line = b""
+        if index in many:
+            attempt, other, _ = many[index]
+            if not line or json.loads(line)["attempt"] < attempt:
+                line = other
+        if not line:
+            if missing is None:
+                missing = {job["index"]: job["row"] for job in folder.jobs()}
+            queued = {"index": index, "state": "queued", "row": missing[index], "nonfinite": []}
+            yield json.dumps(queued, ensure_ascii=False, separators=(",", ":")).encode()
+        else:
+            value = line.rfind(b',"pickled":')
+            if value < 0 or b"\n" in line[:-1]:
+                raise _Doubt
+            yield line[:value] + b"}"
+
+
+def _require_whole(records: pl.DataFrame, jobs: pl.DataFrame) -> None:
+    import polars as pl
+
+    expected = {"index": pl.Int64, "state": pl.String, "row": pl.Struct, "nonfinite": pl.List}
+    if any(records.schema.get(name) != dtype for name, dtype in expected.items()):
+        raise _Doubt
+    if any(records.select(pl.col(*expected).null_count()).row(0)) or not records["index"].equals(jobs["index"]):
+        raise _Doubt
+    recorded = records.filter(pl.col("state") != "queued")
+    if recorded.is_empty():
+        return
+    if (
+        "attempt" not in records.columns
+        or recorded["attempt"].null_count()
+        or not recorded["state"].is_in(_STATES).all()
+    ):
+        raise _Doubt
+
+
+def _own(records: pl.DataFrame, jobs: pl.DataFrame) -> Iterator[pl.Series]:
+    """The columns that are there in every table."""
+    import polars as pl
+
+    def get(name: str, *inner: str) -> pl.Series:
+        values = records[name] if name in records.columns else pl.Series(name, [None] * len(records))
+        for field in inner:
+            fields = {one.name for one in getattr(values.dtype, "fields", ())}
+            values = values.struct.field(field) if field in fields else pl.Series(field, [None] * len(records))
+        return values
+
+    kind, message = get("failure", "type"), get("failure", "message")
+    error = pl.select(
+        pl.when(message.cast(pl.String) == "").then(kind.cast(pl.String)).otherwise(pl.format("{}: {}", kind, message))
+    ).to_series()
+    started, ended = (get(name).cast(pl.Float64) for name in ("started", "ended"))
+    of = {
+        "job": records["index"],
+        "state": records["state"],
+        "error": error,
+        "seconds": ended - started,
+        "started": started,
+        "attempt": get("attempt"),
+        "host": get("where", "host"),
+        "gpu": get("where", "gpu"),
+        "folder": jobs["folder"],
+    }
+    for name in OWN:
+        yield _null_if_empty(of[name].alias(name))
+
+
+def _null_if_empty(values: pl.Series) -> pl.Series:
+    import polars as pl
+
+    return values.cast(pl.Null) if values.null_count() == len(values) else values
+
+
+def _column(values: pl.Series, joined: bytes) -> pl.Series:
+    """A column of the records, if it is what the exact way makes of it."""
+    import polars as pl
+
+    values = _null_if_empty(values)
+    if values.dtype in (pl.Null, pl.Int64, pl.Boolean):
+        return values
+    name = json.dumps(values.name, ensure_ascii=False).encode()
+    if values.dtype == pl.String:
+        # In text a quote is escaped, so this is the key and nothing else.
+        if values.str.contains(_LOOKS_TYPED).any() and joined.count(name + b':"') != values.count():
+            raise _Doubt
+        return values
+    if values.dtype == pl.Float64:
+        if (values.abs() >= EXACT).any():
+            whole = re.findall(re.escape(name) + _LONG_WHOLE_NUMBER, joined)
+            if any(abs(int(number)) > EXACT for number in whole):
+                raise _Doubt
+        return values
+    raise _Doubt
+
+
+def _put_nonfinite(columns: dict[str, pl.Series], records: pl.DataFrame) -> None:
+    """Put NaN and infinities in their places; a record has null there."""
+    import polars as pl
+
+    places: dict[str, list[tuple[int, float]]] = {}
+    for i, names in _nonempty(records["nonfinite"]):
+        for name, value in names:
+            places.setdefault(name, []).append((i, store.NONFINITE[value]))
+    for name, found in places.items():
+        values = columns[name]
+        if values.dtype not in (pl.Null, pl.Int64, pl.Float64):
+            raise _Doubt
+        if values.dtype == pl.Int64 and (values.abs() > EXACT).any():
+            raise _Doubt
+        values = values.cast(pl.Float64)
+        columns[name] = values.scatter([i for i, _ in found], [value for _, value in found])
+
+
+def _nonempty(lists: pl.Series) -> Iterator[tuple[int, Sequence[tuple[str, str]]]]:
+    for i in (lists.list.len() > 0).arg_true():
+        yield i, lists[i]
+
+
+def _update(folder: RunFolder, jobs: pl.DataFrame, before: Before) -> pl.DataFrame | None:
+    """The table with what is new since it was written; None where it cannot be told without reading all."""
+    import polars as pl
+
+    unchanged = before.began - _CLOCKS
+    if any(path.stat().st_mtime_ns >= unchanged for path in folder.many_files()):
+        return None
+    done = before.table.filter(pl.col("state") == State.DONE.value)
+    same = jobs.join(done.select("job", "folder"), left_on=["index", "folder"], right_on=["job", "folder"])
+    kept = [
+        index
+        for index, path in same.select("index", "folder").iter_rows()
+        if os.stat(f"{path}/{store.RECORD}").st_mtime_ns < unchanged  # noqa: PTH116 - as above
+    ]
+    if not kept:
+        return None
+    trusted = done.filter(pl.col("job").is_in(kept))
+    rest = jobs.filter(~pl.col("index").is_in(kept))
+    if rest.is_empty():
+        return trusted if trusted.width == before.table.width and _is_full(trusted, ()) else None
+    new = _parse(folder, rest)
+    if not _is_full(trusted, new.columns) or not set(new.columns) <= set(trusted.columns):
+        return None
+    columns = []
+    for name in trusted.columns:
+        old, more = trusted[name], new[name] if name in new.columns else pl.Series(name, [None] * len(new))
+        parts = [_null_if_empty(old), _null_if_empty(more)]
+        dtypes = {part.dtype for part in parts} - {pl.Null()}
+        if dtypes == {pl.Int64(), pl.Float64()}:
+            if any(part.dtype == pl.Int64 and (part.abs() > EXACT).any() for part in parts):
+                return None
+            dtypes = {pl.Float64()}
+        if len(dtypes) > 1:
+            return None
+        columns.append(pl.concat([part.cast(*dtypes or {pl.Null()}) for part in parts]))
+    return pl.DataFrame(columns).sort("job")
+
+
+def _is_full(trusted: pl.DataFrame, others: Sequence[str]) -> bool:
+    """Whether every column is still some job's."""
+    return all(name in OWN or name in others or trusted[name].null_count() < len(trusted) for name in trusted.columns)
