@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from mini import LocalApparatus, Run, progress
@@ -329,6 +330,9 @@ def test_results_can_be_chosen_sorted_and_written(tmp_path):
     assert [line.split() for line in shown] == [["job", "value"], ["3", "3"], ["2", "2"], ["1", "1"]]
     mini("results", "--csv", "t.csv")
     assert Path("t.csv").read_text().startswith("job,state")
+    pl.DataFrame({"epoch": [1]}).write_parquet(folder.path / "2" / "metrics.parquet")
+    assert "all.parquet" in mini("results", "--tables", "all.parquet")
+    assert pl.read_parquet("all.parquet").rows() == [(2, 1)]
     assert "did you mean 'value'" in mini("results", "--columns", "vlaue", code=2)
     assert "did you mean 'value'" in mini("results", "--where", "vlaue=1", code=2)
     assert mini("status", "--json") == mini("status", "table", "--json")

@@ -79,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     output.add_argument("--csv", type=Path, dest="target", metavar="FILE")
     output.add_argument("--parquet", type=Path, dest="target", metavar="FILE")
     output.add_argument("--json", action="store_true", help="for programs")
+    output.add_argument(
+        "--tables",
+        type=Path,
+        metavar="FILE",
+        help="as one parquet file, the metrics.parquet of each job that is here",
+    )
     results.set_defaults(
         do=lambda v, chosen: v.results(
             chosen.run,
@@ -89,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
             rows=chosen.rows,
             target=chosen.target,
             as_json=chosen.json,
+            tables=chosen.tables,
         )
     )
 

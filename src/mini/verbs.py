@@ -92,12 +92,17 @@ def results(
     rows: int,
     target: Path | None,
     as_json: bool,
+    tables: Path | None = None,
 ) -> int:
     """The table of a run as far as it is; written nowhere unless asked."""
     from mini import combine, display
 
     opened = Run.open(run, app=app)
     now = opened.status()  # of a run elsewhere, brings the records
+    if tables is not None:
+        combine.write_tables(opened.folder, tables)
+        print(f"the tables of the jobs → {tables}")
+        return now.exit_code
     table, problems = combine.table(opened.folder)
     for condition in where:
         table = _where(table, condition)

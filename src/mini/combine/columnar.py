@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _STATES = [state.value for state in State]
 _LOOKS_TYPED = r"^(-?\d|true$|false$)"  # text that polars may have made of something else
-_LONG_WHOLE_NUMBER = rb":(-?\d{16,})[,}]"
+_LONG_WHOLE_NUMBER = rb"(-?\d{16,})[,}]"
 
 _CLOCKS = 2 * 10**9  # nanoseconds that a file system's clock may differ from ours
 
@@ -63,7 +63,7 @@ def table(folder: RunFolder, before: Before | None = None) -> pl.DataFrame | Non
         if before is not None and (updated := _update(folder, jobs, before)) is not None:
             return updated
         return _parse(folder, jobs)
-    except (_Doubt, OSError, pl.exceptions.PolarsError):
+    except (_Doubt, OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
         return None
 
 
@@ -71,7 +71,7 @@ def _jobs(folder: RunFolder) -> pl.DataFrame:
     """Index and folder of each job."""
     import polars as pl
 
-    jobs = pl.read_ndjson(folder.path / store.JOBS, schema={"index": pl.Int64, "folder": pl.String})
+    jobs = pl.read_ndjson((folder.path / store.JOBS).read_bytes(), schema={"index": pl.Int64, "folder": pl.String})
     if jobs.is_empty() or any(jobs.null_count().row(0)):
         raise _Doubt
     jobs = jobs.unique("index", keep="last").sort("index")
@@ -87,7 +87,9 @@ def _parse(folder: RunFolder, jobs: pl.DataFrame) -> pl.DataFrame:
     _require_whole(records, jobs)
     known = _own(records, jobs)
     row = records["row"].struct.unnest() if records["row"].dtype.fields else pl.DataFrame()  # type: ignore[attr-defined]
-    columns = {name: _column(row[name], joined) for name in row.columns}
+    # polars keeps no order of keys that not every record has; ours is that of the text.
+    names = sorted(row.columns, key=lambda name: joined.find(_key(name)))
+    columns = {name: _column(row[name], joined) for name in names}
     _put_nonfinite(columns, records)
     renamed = [values.alias(column(name)) for name, values in columns.items()]
     return pl.DataFrame([*known, *renamed])  # polars refuses two columns of one name
@@ -97,18 +99,19 @@ def _lines(folder: RunFolder, jobs: pl.DataFrame) -> Iterator[bytes]:
     """Each job's record, without its value; what is known of the job where there is none."""
     many = folder.many_records()
     missing: Mapping[int, Any] | None = None
+    line: bytes | None
     for index, path in jobs.iter_rows():
         try:
             # Not pathlib, and no buffer: they would cost as much as the reading.
             with open(f"{path}/{store.RECORD}", "rb", buffering=0) as file:  # noqa: PTH123
                 line = file.read()
         except FileNotFoundError:
-            line = b""
+            line = None
         if index in many:
             attempt, other, _ = many[index]
-            if not line or json.loads(line)["attempt"] < attempt:
+            if line is None or json.loads(line)["attempt"] < attempt:
                 line = other
-        if not line:
+        if line is None:
             if missing is None:
                 missing = {job["index"]: job["row"] for job in folder.jobs()}
             queued = {"index": index, "state": "queued", "row": missing[index], "nonfinite": []}
@@ -183,19 +186,23 @@ def _column(values: pl.Series, joined: bytes) -> pl.Series:
     values = _null_if_empty(values)
     if values.dtype in (pl.Null, pl.Int64, pl.Boolean):
         return values
-    name = json.dumps(values.name, ensure_ascii=False).encode()
+    key = _key(values.name)
     if values.dtype == pl.String:
-        # In text a quote is escaped, so this is the key and nothing else.
-        if values.str.contains(_LOOKS_TYPED).any() and joined.count(name + b':"') != values.count():
+        if values.str.contains(_LOOKS_TYPED).any() and joined.count(key + b'"') != values.count():
             raise _Doubt
         return values
     if values.dtype == pl.Float64:
         if (values.abs() >= EXACT).any():
-            whole = re.findall(re.escape(name) + _LONG_WHOLE_NUMBER, joined)
+            whole = re.findall(re.escape(key) + _LONG_WHOLE_NUMBER, joined)
             if any(abs(int(number)) > EXACT for number in whole):
                 raise _Doubt
         return values
     raise _Doubt
+
+
+def _key(name: str) -> bytes:
+    """A key as records have it. In text a quote is escaped, so what is found is a key and nothing else."""
+    return json.dumps(name, ensure_ascii=False).encode() + b":"
 
 
 def _put_nonfinite(columns: dict[str, pl.Series], records: pl.DataFrame) -> None:
