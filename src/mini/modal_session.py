@@ -16,7 +16,7 @@ from mini.errors import UsageError
 from mini.modal_client import connect, disconnect, doing, off_loop, valid_name
 from mini.modal_volume import ModalVolume
 
-OURS = ("image", "logs", "pull", "environment", "result_limit", "pass_env")
+OURS = ("image", "logs", "pull", "environment", "result_limit", "pass_env", "group")
 """Options of ours; all others are those of `modal.App.function`."""
 
 TIMEOUT = 3600
@@ -259,5 +259,5 @@ def retries(given: Any) -> int:
 
 
 def _key(options: Mapping[str, Any]) -> str:
-    given = {name: value for name, value in options.items() if value is not None and name != "pull"}
+    given = {name: value for name, value in options.items() if value is not None and name not in ("pull", "group")}
     return hashlib.blake2b(repr(sorted(given.items(), key=lambda item: item[0])).encode(), digest_size=6).hexdigest()

@@ -1,4 +1,4 @@
-"""The generic function of a Modal container: it runs one job and says what became of it."""
+"""The generic function of a Modal container: it runs jobs and says what became of them."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ RESULT_LIMIT, APPARATUS, LIVE = "MINI_RESULT_LIMIT", "MINI_APPARATUS", "MINI_LIV
 FUNCTIONS = ".functions"
 """The folder of the volume where the functions of runs are that were left."""
 
+GROUP_SECONDS = 1.0
+"""After this no further job of an input is begun: it was thought to be short, and is not."""
+
 _FIRST_BEAT, _BEAT = 2.0, 5.0  # seconds until a job is first said to be running, and between two times
 
 
@@ -39,49 +42,70 @@ class AttemptFailed(Exception):
     """A job failed and shall be tried again; its record is written. Modal's retries see it."""
 
 
-def execute(message: bytes) -> bytes:
-    """Run one job.
+def message(digest: str, function: bytes | None, calls: Sequence[bytes]) -> bytes:
+    """An input of the generic function.
 
     Args:
-        message: Pickled: the function's digest, the pickled function where it is short, and a pickled `Call`.
+        digest: Of the function.
+        function: The pickled function; None where the container finds it by its digest.
+        calls: A pickled `Call` for each job.
+    """
+    return pickle.dumps((digest, function, list(calls)), protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def execute(message: bytes) -> bytes:
+    """Run the jobs of an input, one after the other; no more of them are begun when they take long.
+
+    Args:
+        message: As `message` makes it.
 
     Returns:
-        A pickled `Outcome`.
+        A pickled `Outcome`; of several jobs a list, of those that were run.
 
     Raises:
         AttemptFailed: There are attempts left.
     """
+    from modal.exception import InputCancellation
+
+    digest, function, calls = pickle.loads(message)
+    began: list[Call] = []
+    outcomes: list[Outcome] = []
+    since = time.monotonic()
+    try:
+        for data in calls:
+            if outcomes and time.monotonic() - since > GROUP_SECONDS:
+                break
+            began.append(pickle.loads(data))
+            outcomes.append(_execute(digest, function, began[-1]))
+    except worker.Interrupted as interrupted:
+        outcomes.append(interrupted.outcome)
+        raise InputCancellation from interrupted
+    finally:
+        _commit(began[: len(outcomes)])
+    last = outcomes[-1]
+    if not last.ok and last.attempt <= int(os.environ.get(RETRIES, "0")):
+        raise AttemptFailed(f"attempt {last.attempt}: {last.failure}")
+    return pickle.dumps(outcomes if len(calls) > 1 else last, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def _execute(digest: str, function: bytes | None, call: Call) -> Outcome:
     import modal
     from modal.exception import InputCancellation
 
     # The control plane on loopback says where its containers' root is; on Modal it is /root.
     os.chdir(os.environ.get("MINI_ROOT", ROOT))
-    digest, inline, data = pickle.loads(message)
-    call: Call = pickle.loads(data)
-    retries = int(os.environ.get(RETRIES, "0"))
-    if retries:
+    if int(os.environ.get(RETRIES, "0")):
         call = replace(call, attempt=_attempt(f"{digest}/{call.folder}/{call.index}"))
     beat = _Beat(call) if LIVE in os.environ and call.record else contextlib.nullcontext()
-    try:
-        with beat:
-            outcome = worker.execute(
-                inline if inline is not None else _shared(digest),
-                call,
-                limit=int(os.environ.get(RESULT_LIMIT, "0")) or None,
-                interrupts=(InputCancellation,),
-                passes=(KeyboardInterrupt,),  # a preemption: the input will be given to another container
-                where={
-                    **_place(),
-                    "call": modal.current_function_call_id(),
-                },
-            )
-    except worker.Interrupted as interrupted:
-        _commit(call, interrupted.outcome)
-        raise InputCancellation from interrupted
-    _commit(call, outcome)
-    if not outcome.ok and outcome.attempt <= retries:
-        raise AttemptFailed(f"attempt {outcome.attempt}: {outcome.failure}")
-    return pickle.dumps(outcome, protocol=pickle.HIGHEST_PROTOCOL)
+    with beat:
+        return worker.execute(
+            function if function is not None else _shared(digest),
+            call,
+            limit=int(os.environ.get(RESULT_LIMIT, "0")) or None,
+            interrupts=(InputCancellation,),
+            passes=(KeyboardInterrupt,),  # a preemption: the input will be given to another container
+            where={**_place(), "call": modal.current_function_call_id()},
+        )
 
 
 def gather(run: str, jobs: Sequence[str], limit: int | None) -> str:
@@ -112,21 +136,23 @@ def gather(run: str, jobs: Sequence[str], limit: int | None) -> str:
     return archive.relative_to(Path(OUTPUTS).absolute()).as_posix()
 
 
-def _commit(call: Call, outcome: Outcome) -> None:
-    """Make what a job wrote visible to others, if it wrote anything.
+def _commit(calls: Sequence[Call]) -> None:
+    """Make what jobs wrote visible to others, if they wrote anything.
 
-    Its record goes into a file of this container too, so that a reader needs no request for each job.
+    Their records go into a file of this container too, so that a reader needs no request for each job.
     """
-    if VOLUME in os.environ and call.folder is not None and Path(call.folder).is_dir():
-        if call.record:
-            record = Path(call.folder, store.RECORD)
-            own = Path(call.folder)
-            run = next((folder for folder in own.parents if (folder / store.JOBS).exists()), own.parent)
-            many = run / store.RECORDS / f"{os.environ.get('MODAL_TASK_ID', 'task')}.jsonl"
+    wrote = [Path(call.folder) for call in calls if call.folder is not None and Path(call.folder).is_dir()]
+    if VOLUME not in os.environ or not wrote:
+        return
+    for own in [Path(call.folder) for call in calls if call.folder is not None and call.record]:
+        run = next((folder for folder in own.parents if (folder / store.JOBS).exists()), own.parent)
+        many = run / store.RECORDS / f"{os.environ.get('MODAL_TASK_ID', 'task')}.jsonl"
+        with contextlib.suppress(FileNotFoundError):
+            record = (own / store.RECORD).read_bytes()
             many.parent.mkdir(exist_ok=True)
-            with contextlib.suppress(FileNotFoundError), many.open("ab") as file:
-                file.write(record.read_bytes())
-        volume(os.environ[VOLUME]).commit()
+            with many.open("ab") as file:
+                file.write(record)
+    volume(os.environ[VOLUME]).commit()
 
 
 @cache

@@ -59,6 +59,7 @@ class Modal:
     logs: bool = False
     pull: float | None = 10.0
     result_limit: float = 32.0
+    group: int | None = None
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ def jobs(fn, count, **options):
 @pytest.mark.timeout(200)
 def test_a_thousand_jobs_with_a_container_killed_every_tenth_input_leave_a_thousand_records(rehearsal, faults):
     faults.kill_every = 10
-    outcomes = run([Group(rehearsal, jobs(lambda x: {"square": x * x}, 1000))], RunFolder("outputs/run"), Silent(), {})
+    alone = rehearsal.w(group=1)
+    outcomes = run([Group(alone, jobs(lambda x: {"square": x * x}, 1000))], RunFolder("outputs/run"), Silent(), {})
     assert [outcome.result()["square"] for outcome in outcomes] == [x * x for x in range(1000)]
     records = [json.loads(Path(f"outputs/run/{i}/record.json").read_text()) for i in range(1000)]
     assert [record["row"]["metrics.square"] for record in records] == [x * x for x in range(1000)]

@@ -6,28 +6,24 @@ import contextlib
 import functools
 import inspect
 import os
-import pickle
-import queue
 import sys
 import sysconfig
 import tarfile
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any, ClassVar
 
 from mini import preflight, remote, store, wire
-from mini.apparatus.base import Apparatus, Stream, boolean
-from mini.errors import MiniError, OptionError, UsageError, did_you_mean
+from mini.apparatus.base import Apparatus, Stream, boolean, whole
+from mini.errors import OptionError, UsageError, did_you_mean
 from mini.image import Plan, make_image, plan, too_large
-from mini.job import Job, Outcome
+from mini.job import Job
 from mini.modal_client import valid_name
-from mini.modal_errors import lost, translate
 from mini.modal_session import OURS, TIMEOUT, Session, retries
+from mini.modal_stream import ModalStream
 from mini.modal_volume import ModalVolume
 from mini.project import root
 from mini.spec import Image
@@ -39,8 +35,6 @@ _NOT_OPTIONS = ("self", "serialized", "name", "is_generator", "include_source", 
 _INLINE = 2048  # bytes; functions that need no more for all inputs travel with them, and have no place of their own
 _LONGEST = 24 * 3600  # seconds; Modal's own limit
 _PULL = 10.0  # MiB
-_BURST = 0.002  # seconds in which results gather
-_CLOSING = 3.0  # seconds
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 _OWN_SOURCE = Path(__file__).parents[2]  # shipped even where this package is no part of the project
@@ -64,7 +58,9 @@ class ModalApparatus(Apparatus):
             jobs print. `pull` (MiB): files up to this size come home when a run is over, larger ones stay on the
             volume; None for all. `result_limit` (MiB): how large a returned value may be, 32 if nothing is said.
             `secrets` and `volumes` may be names. `pass_env`: names of variables of this environment that jobs get
-            too. `environment`: Modal's environment.
+            too. `environment`: Modal's environment. `group` (int): how many short jobs go into one input; None for
+            as many as makes half a second of work by what the first took, 1 for each alone. With `retries`,
+            `single_use_containers` or a `timeout` under a minute each goes alone.
 
     Raises:
         OptionError: An option is unknown or its value impossible; the message names the near ones.
@@ -121,7 +117,7 @@ class ModalApparatus(Apparatus):
             for digest, data in shared.items():
                 Path(temporary, digest).write_bytes(data)
             self.volume.upload(temporary, remote.FUNCTIONS)
-        messages = [pickle.dumps((p.shared.digest, None, p.data), protocol=5) for p in parcels]
+        messages = [remote.message(p.shared.digest, None, [p.data]) for p in parcels]
         return self._session.spawn(folder.path.name, self._options, messages)
 
     def announce(self, folder: RunFolder) -> None:
@@ -190,16 +186,17 @@ class ModalApparatus(Apparatus):
         return self._viewing(options)._ensure_image(), {remote.APPARATUS: self.kind}
 
     def _start(self, parcels: Sequence[Parcel]) -> Stream:
-        if not parcels:
-            return _ModalStream(self, None, [], [])
-        function = self._session.function(self._options)
         shared = {p.shared.digest: p.shared.data for p in parcels}
-        if is_stored := sum(len(p.shared.data) for p in parcels) > _INLINE:
+        is_stored = sum(len(p.shared.data) for p in parcels) > _INLINE
+        function = self._session.function(self._options) if parcels else None
+        if is_stored:
             self._session.store(shared)
-        messages = [
-            pickle.dumps((p.shared.digest, None if is_stored else p.shared.data, p.data), protocol=5) for p in parcels
-        ]
-        return _ModalStream(self, function, messages, [p.job for p in parcels])
+
+        def message(together: Sequence[Parcel]) -> bytes:
+            inline = None if is_stored else together[0].shared.data
+            return remote.message(together[0].shared.digest, inline, [parcel.data for parcel in together])
+
+        return ModalStream(self._session, self._options, function, parcels, message)
 
     def _close(self) -> None:
         self._session.close()
@@ -224,144 +221,6 @@ class ModalApparatus(Apparatus):
                 except (ValueError, TypeError) as error:
                     raise OptionError(f"{name}={value!r} is not possible: {error}") from None
         return checked
-
-
-class _ModalStream(Stream):
-    """Reads a map in a thread: Modal's client swallows an interrupt that reaches it."""
-
-    def __init__(self, apparatus: ModalApparatus, function: Any, messages: list[bytes], jobs: Sequence[Job]) -> None:
-        self._session, self._options = apparatus._session, apparatus._options
-        self._jobs = jobs
-        self._waiting = {job.index: position for position, job in enumerate(jobs)}
-        self._queue: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
-        self._errors: list[BaseException] = []
-        self._settled: list[Outcome] = []
-        self._call: str | None = None
-        self._closed = False
-        self._thread = threading.Thread(
-            target=self._read, args=(function, messages), name="mini-modal-map", daemon=True
-        )
-        self._thread.start()
-
-    def _read(self, function: Any, messages: list[bytes]) -> None:
-        try:
-            if messages:
-                for result in function.map(messages, order_outputs=False, return_exceptions=True):
-                    self._queue.put(pickle.loads(result) if isinstance(result, bytes) else result)
-        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
-            self._queue.put(_Broken(error))
-        self._queue.put(None)
-
-    def __next__(self) -> Outcome:
-        while self._waiting and not self._closed:
-            item = self._take()
-            if isinstance(item, Outcome):
-                self._call = self._call or item.where.get("call")
-                if self._waiting.pop(item.index, None) is not None:
-                    return _at_home(item)
-            elif isinstance(item, _Broken):
-                raise translate(item.error, "run the jobs") from item.error
-            elif item is not None:
-                self._errors.append(item)
-            elif self._closed or not self._errors:
-                break
-            else:
-                self._settle()
-        if self._settled and not self._closed:
-            return self._settled.pop(0)
-        raise StopIteration
-
-    def _take(self) -> Outcome | BaseException | None:
-        """The next of what was read. To wake for each of a burst would slow down the thread that reads it."""
-        try:
-            return self._queue.get_nowait()
-        except queue.Empty:
-            time.sleep(_BURST)
-            return self._queue.get()
-
-    def _settle(self) -> None:
-        """Find out whose the errors are that came instead of outcomes, and record what became of those jobs.
-
-        Results come in no order, and an error does not say whose it is. Where all errors mean the same it does not
-        matter; else the call is asked for each of its inputs that has no outcome.
-        """
-        timeout = float(self._options.get("timeout") or TIMEOUT)
-        meanings = [lost(error, timeout) for error in self._errors]
-        alike = len({(state, failure.type) for state, failure in meanings}) == 1
-        for (index, position), meaning in zip(sorted(self._waiting.items()), meanings, strict=False):
-            job = self._jobs[position]
-            state, failure = meaning
-            if not alike and self._call is not None:
-                found = self._session.result(self._call, position)
-                if isinstance(found, bytes):
-                    self._settled.append(_at_home(pickle.loads(found)))
-                    continue
-                state, failure = lost(found, timeout)
-            elif not alike:
-                failure = replace(failure, message=f"{failure.message} (or as one of its neighbours ended)")
-            self._settled.append(
-                Outcome(
-                    index,
-                    state,
-                    failure=failure,
-                    ended=time.time(),
-                    attempt=job.attempt,
-                    folder=job.folder if job.record else None,
-                    key=job.key,
-                )
-            )
-        rows = {self._jobs[position].index: self._jobs[position].row for position in self._waiting.values()}
-        self._waiting.clear()
-        with contextlib.suppress(MiniError):  # the volume cannot be reached; the caller is told of each job any way
-            self._settled = [_at_home(outcome) for outcome in _record(self._session.volume, self._settled, rows)]
-
-    def close(self) -> None:
-        unfinished, self._closed = bool(self._waiting) and not self._closed, True
-        self._queue.put(None)
-        if unfinished:
-            self._session.cancel(self._call, self._options)
-        # Modal's client tells the server that it has all it wants, after its last result.
-        self._thread.join(_CLOSING)
-
-
-class _Broken(BaseException):
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(error)
-        self.error = error
-
-
-def _record(
-    volume: ModalVolume, outcomes: Sequence[Outcome], rows: Mapping[int, Mapping[str, Any]]
-) -> Iterator[Outcome]:
-    """Write the records of jobs whose containers could not; where one did before it was lost, that one stands."""
-    new = []
-    for outcome in outcomes:
-        if outcome.folder is None or outcome.ok:
-            yield outcome
-            continue
-        with tempfile.TemporaryDirectory() as temporary:
-            recorded = None
-            with contextlib.suppress(MiniError, FileNotFoundError):
-                data = volume.read(str(PurePosixPath(outcome.folder, store.RECORD).relative_to(remote.OUTPUTS)))
-                Path(temporary, store.RECORD).write_bytes(data)
-                recorded = replace(store.read_record(Path(temporary)).outcome, folder=outcome.folder)
-        if recorded is not None and recorded.ok:
-            yield recorded
-        else:
-            new.append(outcome)
-            yield outcome
-    with tempfile.TemporaryDirectory() as temporary:
-        for outcome in new:
-            assert outcome.folder is not None
-            folder = Path(temporary, *PurePosixPath(outcome.folder).relative_to(remote.OUTPUTS).parts)
-            store.write_record(replace(outcome, folder=str(folder)), rows.get(outcome.index, {}))
-        if new:
-            volume.upload(temporary, "")
-
-
-def _at_home(outcome: Outcome) -> Outcome:
-    """The outcome with its folder as it is, or will be, on this machine."""
-    return replace(outcome, folder=str(Path(outcome.folder).absolute())) if outcome.folder else outcome
 
 
 def on_volume(folder: Path) -> PurePosixPath:
@@ -433,6 +292,7 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "logs": boolean,
     "pull": _size,
     "result_limit": _size,
+    "group": lambda value: None if value is None else whole(1)(value),
 }
 
 
