@@ -1,6 +1,7 @@
 """A sweep of trivial jobs through each launcher, over the same application of ten config files, one after the other.
 
-`SWEEP_JOBS=100,1000` chooses how many jobs; 10000 runs ours only, as the others would take most of an hour.
+`SWEEP_JOBS=100,1000,10000` chooses how many jobs. The others run up to 1,000, as 10,000 would take them an hour, and
+submitit up to 100.
 """
 
 import os
@@ -10,8 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-SIZES = [int(size) for size in os.environ.get("SWEEP_JOBS", "100,1000").split(",")]
-PEERS_UP_TO = 1000
+SIZES = [int(size) for size in os.environ.get("SWEEP_JOBS", "100,1000,10000").split(",")]
+UP_TO = {"joblib, 2 processes": 1000, "basic": 1000, "submitit": 100}
 OURS = {
     "mini, 2 workers": ["hydra/launcher=apparatus", "+apparatus={kind: local, workers: 2}"],
     "mini, this process": ["hydra/launcher=apparatus", "hydra.launcher.apparatus=debug"],
@@ -19,6 +20,7 @@ OURS = {
 PEERS = {
     "joblib, 2 processes": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
     "basic": ["hydra/launcher=basic"],
+    "submitit": ["hydra/launcher=submitit_local"],
 }
 PROGRAM = """import hydra
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -38,7 +40,8 @@ def main():
             print(f"{size} trivial jobs (half of them with another model)")
             rows = {
                 launcher: run(folder, size, overrides)
-                for launcher, overrides in {**OURS, **(PEERS if size <= PEERS_UP_TO else {})}.items()
+                for launcher, overrides in {**OURS, **PEERS}.items()
+                if size <= UP_TO.get(launcher, size)
             }
             ours = rows["mini, 2 workers"]["wall"]
             for launcher, row in rows.items():
