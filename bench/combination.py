@@ -174,14 +174,14 @@ def ours_again(folder):
 def with_pandas(folder):
     import pandas
 
-    return pandas.json_normalize([json.loads(line)["row"] for line in read(records_of(folder))])
+    return pandas.json_normalize([json.loads(line) for line in read(records_of(folder))])
 
 
 def with_duckdb(folder):
     import duckdb
 
     return duckdb.sql(
-        "select row.* from read_json($paths, format='newline_delimited', union_by_name=true)",
+        "select * exclude (row), row.* from read_json($paths, format='newline_delimited', union_by_name=true)",
         params={"paths": records_of(folder)},
     ).arrow()
 

@@ -26,6 +26,7 @@ _STATES = [state.value for state in State]
 _LOOKS_TYPED = r"^(-?\d|true$|false$)"  # text that polars may have made of something else
 _LONG_WHOLE_NUMBER = rb"(-?\d{16,})[,}]"
 
+_SMALL = 2**16  # bytes
 _CLOCKS = 2 * 10**9  # nanoseconds that a file system's clock may differ from ours
 
 
@@ -81,8 +82,7 @@ def _jobs(folder: RunFolder) -> pl.DataFrame:
 def _parse(folder: RunFolder, jobs: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
-    lines = list(_lines(folder, jobs))
-    joined = b"\n".join(lines)
+    joined = b"}\n".join(_lines(folder, jobs)) + b"}"
     records = pl.read_ndjson(joined, infer_schema_length=None)
     _require_whole(records, jobs)
     known = _own(records, jobs)
@@ -96,31 +96,40 @@ def _parse(folder: RunFolder, jobs: pl.DataFrame) -> pl.DataFrame:
 
 
 def _lines(folder: RunFolder, jobs: pl.DataFrame) -> Iterator[bytes]:
-    """Each job's record, without its value; what is known of the job where there is none."""
+    """Each job's record up to its value, which comes last; what is known of the job where there is none."""
     many = folder.many_records()
     missing: Mapping[int, Any] | None = None
-    line: bytes | None
     for index, path in jobs.iter_rows():
-        try:
-            # Not pathlib, and no buffer: they would cost as much as the reading.
-            with open(f"{path}/{store.RECORD}", "rb", buffering=0) as file:  # noqa: PTH123
-                line = file.read()
-        except FileNotFoundError:
-            line = None
+        line = _read(f"{path}/{store.RECORD}")
         if index in many:
             attempt, other, _ = many[index]
             if line is None or json.loads(line)["attempt"] < attempt:
                 line = other
-        if line is None:
+        if line is not None:
+            value = line.rfind(b',"pickled":')
+            if value < 0:
+                raise _Doubt
+            yield line[:value]
+        else:
             if missing is None:
                 missing = {job["index"]: job["row"] for job in folder.jobs()}
             queued = {"index": index, "state": "queued", "row": missing[index], "nonfinite": []}
-            yield json.dumps(queued, ensure_ascii=False, separators=(",", ":")).encode()
-        else:
-            value = line.rfind(b',"pickled":')
-            if value < 0 or b"\n" in line[:-1]:
-                raise _Doubt
-            yield line[:value] + b"}"
+            yield json.dumps(queued, ensure_ascii=False, separators=(",", ":")).encode()[:-1]
+
+
+def _read(path: str) -> bytes | None:
+    """A small file, with as few calls as can be; a file object would cost as much again as the reading."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        data = os.read(handle, _SMALL)
+        while len(data) % _SMALL == 0 and (more := os.read(handle, _SMALL)):
+            data += more
+        return data
+    finally:
+        os.close(handle)
 
 
 def _require_whole(records: pl.DataFrame, jobs: pl.DataFrame) -> None:
