@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import pickle
 import queue
 import signal
+import statistics
 import sys
 import tempfile
 import threading
@@ -26,6 +28,8 @@ from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from mini import worker
 from mini.apparatus.base import Apparatus, Stream, anything, seconds, whole
+from mini.apparatus.local_group import Group
+from mini.apparatus.local_group import run as run_group
 from mini.errors import UsageError
 from mini.job import Failure, Outcome, State
 from mini.volume import LocalVolume
@@ -42,6 +46,11 @@ _THREADS = (
     "POLARS_MAX_THREADS",
     "NPROC",
 )
+
+_ENOUGH = 4  # outcomes that say how long jobs take
+_LARGEST = 64  # jobs of a group
+_GROUP_SECONDS = 0.02  # of work in a group: a hundred times what it costs to send one
+_OVERDUE = 0.2  # seconds after which the rest of a group is taken back
 
 
 class LocalApparatus(Apparatus):
@@ -106,8 +115,10 @@ class _LocalStream(Stream):
         self, apparatus: LocalApparatus, pool: _Pool, parcels: Sequence[Parcel], timeout: float | None
     ) -> None:
         self._apparatus, self._pool, self._timeout = apparatus, pool, timeout
-        self._finished: queue.SimpleQueue[tuple[Parcel, ProcessFuture[bytes]] | None] = queue.SimpleQueue()
-        self._waiting: dict[int, ProcessFuture[bytes]] = {}
+        self._finished: queue.SimpleQueue[tuple[Parcel | Group, ProcessFuture[Any]] | None] = queue.SimpleQueue()
+        self._waiting: dict[ProcessFuture[Any], Parcel | Group] = {}
+        self._seconds: deque[float] = deque(maxlen=9)
+        self._ready: deque[Outcome] = deque()
         self._lock = threading.Lock()
         # Few at a time: pebble stops a job that waits in its pipe by killing the worker that takes it.
         self._queued = deque(parcels)
@@ -116,40 +127,80 @@ class _LocalStream(Stream):
 
     def _submit_next(self) -> None:
         with self._lock:
-            parcel = self._queued.popleft() if self._queued else None
-        if parcel is not None:
-            self._submit(parcel)
+            size = min(self._group_size(), len(self._queued))
+            parcels = [self._queued.popleft() for _ in range(size)]
+        if len(parcels) > 1:
+            self._submit(self._pool.group(parcels))
+        elif parcels:
+            self._submit(parcels[0])
 
-    def _submit(self, parcel: Parcel) -> None:
-        future = self._pool.submit(parcel, self._timeout)
+    def _group_size(self) -> int:
+        """How many of the next jobs to send at once, by what the last ones took."""
+        if self._timeout is not None or len(self._seconds) < _ENOUGH:
+            return 1
+        at_most = min(_LARGEST, len(self._queued) // (4 * self._pool.size))
+        return max(1, min(at_most, int(_GROUP_SECONDS / max(statistics.median(self._seconds), 1e-6))))
+
+    def _submit(self, task: Parcel | Group) -> None:
+        future = self._pool.submit(task, self._timeout)
         with self._lock:
-            self._waiting[parcel.job.index] = future
-        future.add_done_callback(lambda _: self._finished.put((parcel, future)))
+            self._waiting[future] = task
+        future.add_done_callback(lambda _: self._finished.put((task, future)))
 
     def __next__(self) -> Outcome:
-        while self._waiting and (item := self._finished.get()) is not None:
-            parcel, future = item
-            outcome = self._outcome(parcel, future)
-            again = self._apparatus._again(parcel, outcome)
-            if again is not None and not future.cancelled():
-                self._submit(again)
-                continue
+        while not self._ready and self._waiting and (item := self._take()) is not None:
+            task, future = item
             with self._lock:
-                self._waiting.pop(parcel.job.index, None)
-            self._submit_next()
-            return outcome
-        raise StopIteration
+                self._waiting.pop(future, None)
+            outcomes = self._outcomes(task, future) if isinstance(task, Group) else [self._outcome(task, future)]
+            for parcel, outcome in zip(task.parcels if isinstance(task, Group) else [task], outcomes, strict=False):
+                again = self._apparatus._again(parcel, outcome)
+                if again is not None and not future.cancelled():
+                    self._submit(again)
+                else:
+                    self._seconds.append(outcome.seconds or 0.0)
+                    self._ready.append(outcome)
+            while len(self._waiting) < 2 * self._pool.size and self._queued:
+                self._submit_next()
+        if not self._ready:
+            raise StopIteration
+        return self._ready.popleft()
+
+    def _take(self) -> tuple[Parcel | Group, ProcessFuture[Any]] | None:
+        """What is over next; meanwhile the jobs that wait behind a long one of their group are sent again."""
+        while True:
+            with self._lock:
+                groups = [task for task in self._waiting.values() if isinstance(task, Group) and len(task.parcels) > 1]
+            try:
+                return self._finished.get(timeout=_OVERDUE if groups else None)
+            except queue.Empty:
+                with self._lock:
+                    for group in groups:
+                        if group.age > _OVERDUE:
+                            self._queued.extendleft(reversed(group.take_back()))
+                            self._seconds.append(group.age)
+                while len(self._waiting) < 3 * self._pool.size and self._queued:
+                    self._submit_next()
 
     def close(self) -> None:
         with self._lock:
             self._queued.clear()
-            waiting = list(self._waiting.values())
+            waiting = list(self._waiting)
             self._waiting.clear()
         for future in waiting:
             future.cancel()  # type: ignore[no-untyped-call]
         self._finished.put(None)
 
-    def _outcome(self, parcel: Parcel, future: ProcessFuture[bytes]) -> Outcome:
+    def _outcomes(self, group: Group, future: ProcessFuture[Any]) -> list[Outcome]:
+        """What became of the jobs of a group; those that did not begin because one of them ended it are sent again."""
+        outcomes = group.close()
+        if len(outcomes) < len(group.parcels):
+            outcomes.append(self._outcome(group.parcels[len(outcomes)], future))
+            with self._lock:
+                self._queued.extendleft(reversed(group.parcels[len(outcomes) :]))
+        return outcomes
+
+    def _outcome(self, parcel: Parcel, future: ProcessFuture[Any]) -> Outcome:
         try:
             outcome: Outcome = pickle.loads(future.result())
             return outcome
@@ -165,6 +216,8 @@ class _LocalStream(Stream):
         except BrokenProcessPool as error:
             self._pool.broken = True
             state, why = State.LOST, Failure("WorkerDied", f"no worker process could be started ({error})")
+        except OSError as error:  # of the worker itself, such as a full disk
+            state, why = State.LOST, Failure(type(error).__name__, str(error))
         job = parcel.job
         now = time.time()
         started = None if state is State.CANCELLED else now
@@ -203,18 +256,32 @@ class _Pool:
 
     def __init__(self, size: int, gpus_each: int) -> None:
         self.size, self.broken = size, False
+        self._groups = itertools.count()
+        self._shared: dict[str, str] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="mini-pool-", ignore_cleanup_errors=True)
         setup = _Setup(self._folder.name, size, max(1, cores() // size), visible_gpus(), gpus_each)
         self._pool = ProcessPool(max_workers=size, initializer=_initialise, initargs=(setup,), context=_Context())
 
-    def submit(self, parcel: Parcel, timeout: float | None) -> ProcessFuture[bytes]:
-        shared = Path(self._folder.name, parcel.shared.digest)
-        if not shared.exists():
-            shared.write_bytes(parcel.shared.data)
+    def group(self, parcels: Sequence[Parcel]) -> Group:
+        return Group(parcels, Path(self._folder.name, f"group-{next(self._groups)}"))
+
+    def submit(self, task: Parcel | Group, timeout: float | None) -> ProcessFuture[Any]:
         try:
-            return self._pool.schedule(_execute, args=(str(shared), parcel.data), timeout=timeout)
+            if isinstance(task, Group):
+                calls = [self._call(parcel) for parcel in task.parcels]
+                return self._pool.schedule(run_group, args=(str(task.file), _execute, calls))
+            return self._pool.schedule(_execute, args=self._call(task), timeout=timeout)
         except RuntimeError as error:  # pebble's word for a pool that was closed or broke
             raise UsageError(f"the pool of workers is closed ({error}); make a new LocalApparatus") from error
+
+    def _call(self, parcel: Parcel) -> tuple[str, bytes]:
+        """What a worker needs for a job: where the function is, and the rest."""
+        shared = self._shared.get(parcel.shared.digest)
+        if shared is None:
+            path = Path(self._folder.name, parcel.shared.digest)
+            path.write_bytes(parcel.shared.data)
+            shared = self._shared[parcel.shared.digest] = str(path)
+        return shared, parcel.data
 
     def retire(self) -> None:
         """Let the jobs finish, then end the workers."""
