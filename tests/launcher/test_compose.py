@@ -1,14 +1,18 @@
 """What is composed from a template equals what Hydra composes, over many kinds of overrides, errors included."""
 
+import enum
 import itertools
+import random
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
+from hydra.core.config_store import ConfigStore
 from hydra.core.utils import setup_globals
 from hydra.types import HydraContext, RunMode
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 
 from hydra_plugins.mini_launcher._compose import TemplateLoader, install
 
@@ -20,6 +24,7 @@ defaults:
   - data/source: disk
   - optional extra: null
   - _self_
+  - typed: schema
 lr: 0.1
 twice: ${times:${lr}}
 nested: {a: 1, b: {c: [1, 2, 3], d: null}, text: "x y"}
@@ -27,6 +32,8 @@ list: [1, {k: v}]
 missing: ???
 from_group: ${model.size}
 name: ${hydra:job.name}
+alias: ${nested}
+typed: {size: 3}
 hydra: {job: {config: {override_dirname: {exclude_keys: [seed]}}}}
 seed: 0
 """,
@@ -108,8 +115,55 @@ LISTS = [
     ["nested.text=a:b"],
     ["nested.b.c.7=1"],
     ["nested.a.b=1"],
+    ["alias.a=5"],
+    ["alias.b.d=5", "nested.b.d=6"],
+    ["~alias.a"],
+    ["~alias.b.c", "nested.a=3"],
+    ["~alias"],
+    ["+alias.z={q: 1}"],
+    ["alias={a: 1}"],
+    ["++alias.b={c: 2}"],
+    ["nested.b=${alias}"],
+    ["typed.size=4"],
+    ["typed.size=many"],
+    ["typed.size=null"],
+    ["typed.color=RED"],
+    ["typed.color=MAUVE"],
+    ["typed.items=[1,2]"],
+    ["typed.items=[1,x]"],
+    ["typed.inner.rate=1e-3", "typed.inner.name=null"],
+    ["typed.inner={rate: 2}"],
+    ["typed.inner.rates=2"],
+    ["+typed.new=1"],
+    ["~typed.size"],
+    ["typed.table={a: 1}"],
+    ["+typed.table.b=x"],
+    ["typed=other", "typed.size=5"],
+    ["typed.maybe=${lr}"],
     ["seed=1", "model=large", "optimizer@train.optimizer=sgd", "lr=3", "+extra=one", "nested.a=8"],
 ]
+
+
+class Color(enum.Enum):
+    RED = 1
+    BLUE = 2
+
+
+@dataclass
+class Inner:
+    rate: float = 0.5
+    name: str | None = "x"
+
+
+@dataclass
+class Typed:
+    size: int = 2
+    color: Color = Color.BLUE
+    items: list[int] = field(default_factory=lambda: [7])
+    inner: Inner = field(default_factory=Inner)
+    table: dict[str, int] = field(default_factory=dict)
+    maybe: int | None = None
+    must: int = MISSING
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +173,8 @@ def loader(tmp_path_factory):
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
+    ConfigStore.instance().store(group="typed", name="schema", node=Typed)
+    ConfigStore.instance().store(group="typed", name="other", node=Typed(size=9))
     setup_globals()
     OmegaConf.register_new_resolver("times", lambda x: 2 * float(x), replace=True)
     return ConfigLoaderImpl(config_search_path=create_config_search_path(str(folder)))
@@ -165,6 +221,46 @@ def test_pairs_of_overrides_share_templates_without_touching_each_other(loader, 
     pairs = [[*a, *b] for a, b in itertools.islice(itertools.product(LISTS[1:30:3], LISTS[2:44:4]), 60)]
     for overrides in [*pairs, *reversed(pairs)]:
         assert outcome(ours, master, overrides) == outcome(loader, master, overrides), overrides
+
+
+def test_validating_says_what_composing_says(loader, master):
+    ours = TemplateLoader(loader)
+    for overrides in [*LISTS, *random.Random(1).sample(LISTS, len(LISTS))]:
+        expected = outcome(loader, master, overrides)
+        said = None
+        try:
+            ours.check(master, overrides)
+        except Exception as error:  # noqa: BLE001 - it is compared
+            said = type(error), str(error)
+        assert said == (expected if len(expected) == 2 else None), overrides
+
+
+def test_values_set_on_a_draft_are_taken_back(loader, master):
+    ours, expected = TemplateLoader(loader), {}
+    for seed in range(3):
+        for overrides in random.Random(seed).sample(LISTS, len(LISTS)):
+            key = tuple(overrides)
+            expected[key] = expected.get(key) or outcome(loader, master, overrides)
+            try:
+                recipe = ours.recipe(master, overrides)
+                if recipe is None:
+                    continue
+                with ours.draft(recipe) as config:
+                    drafted = repr(OmegaConf.to_container(config, resolve=False)), OmegaConf.to_yaml(config)
+            except Exception:  # noqa: BLE001 - the errors are compared elsewhere
+                assert len(expected[key]) == 2, overrides
+            else:
+                assert drafted == expected[key][:2], overrides
+
+
+def test_what_a_resolver_gave_in_one_job_is_not_kept_for_the_next(loader, master):
+    calls = itertools.count()
+    OmegaConf.register_new_resolver("count", lambda: next(calls), use_cache=True, replace=True)
+    ours, seen = TemplateLoader(loader), []
+    for lr in (1, 2):
+        with ours.draft(ours.recipe(master, [f"lr={lr}", "nested.text='${count:}'"])) as config:
+            seen += [config.nested.text, config.nested.text]
+    assert seen == [0, 0, 1, 1]
 
 
 def test_most_come_from_a_template(loader, master, monkeypatch):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from mini.apparatus.modal_stream import ModalStream
 from mini.batch import Group, Silent, run
 from mini.errors import JobLost, OptionError
 from mini.job import Job, State
-from mini.modal_stream import ModalStream
 from mini.store import RunFolder
 
 pytestmark = pytest.mark.timeout(120)

@@ -18,12 +18,12 @@ from typing import Any, ClassVar
 
 from mini import preflight, remote, store, wire
 from mini.apparatus.base import Apparatus, Stream, boolean, whole
+from mini.apparatus.modal_stream import ModalStream
 from mini.errors import OptionError, UsageError, did_you_mean
 from mini.image import Plan, make_image, plan, too_large
 from mini.job import Job
 from mini.modal_client import valid_name
 from mini.modal_session import OURS, TIMEOUT, Session, retries
-from mini.modal_stream import ModalStream
 from mini.modal_volume import ModalVolume
 from mini.project import root
 from mini.spec import Image
