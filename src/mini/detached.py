@@ -9,15 +9,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from mini import driver, finding, mirror, project, status, store
-from mini.apparatus.base import Apparatus
+from mini import finding, mirror, project, status, store
 from mini.errors import NoSuchRun, UsageError
 from mini.job import Job
 from mini.status import RunState, Status
 from mini.store import Record, RunFolder
-from mini.wire import Parcel
+
+if TYPE_CHECKING:
+    from mini.apparatus.base import Apparatus
+    from mini.wire import Parcel
 
 _GLANCE = 0.2  # seconds between two looks
 _STARTING = 30.0  # seconds a driver may take to begin
@@ -189,6 +191,8 @@ def begin(
         UsageError: Something is wrong; nothing was started.
         CloudError: The cloud is not ready; nothing was started.
     """
+    from mini import driver  # with all that runs jobs; who only looks at a run need not wait for that
+
     kinds = {apparatus.kind for apparatus, _ in groups}
     if len(kinds) > 1 or (kinds == {"modal"} and len(groups) > 1):
         raise UsageError("a run that is left has one apparatus and one GPU; begin one for each")

@@ -123,13 +123,13 @@ def look(
     many = folder.many_states()
     counts: Counter[str] = Counter()
     unfinished = []
-    jobs = folder.jobs()
+    jobs = folder.lines()
     for job in jobs:
-        state = _state(str(job["folder"]), many.get(job["index"]), damaged)
+        state = _state(f"{folder.path}/{job['folder']}", many.get(job["index"]), damaged)
         if state is not None:
             counts[state] += 1
             continue
-        said = store.read_live(job["folder"]) if live is None else live.get(job["index"])
+        said = store.read_live(folder.path / job["folder"]) if live is None else live.get(job["index"])
         now = State.QUEUED if said is None else State.RUNNING if driven else State.LOST
         counts[now.value] += 1
         unfinished.append(Unfinished(job["index"], now, job["row"], said or {}))

@@ -412,14 +412,18 @@ class RunFolder:
             RunFolderError: There is no run here.
             RecordError: The file is damaged.
         """
+        return [{**job, "folder": self.path / job["folder"]} for job in self.lines()]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """As `jobs`, `folder` relative to the run's: a path for each of many thousands takes its time."""
         path = self.path / JOBS
         try:
-            jobs = [json.loads(line) for line in path.read_bytes().splitlines()]
+            jobs = json.loads(b"[" + b",".join(path.read_bytes().splitlines()) + b"]")
+            by_index = {job["index"]: job for job in jobs}
         except FileNotFoundError as error:
             raise RunFolderError(f"{self.path} is not a run folder: it has no {JOBS}") from error
-        except ValueError as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise RecordError(f"{path} is damaged: {error}") from error
-        by_index = {job["index"]: {**job, "folder": self.path / job["folder"]} for job in jobs}
         return [by_index[index] for index in sorted(by_index)]  # of a job that was asked for again, the last line
 
     def records(self) -> Iterator[tuple[dict[str, Any], Record | RecordError | None]]:
