@@ -190,9 +190,10 @@ def with_polars_files(folder):
 
     paths = [path.replace("record.json", "row.parquet") for path in records_of(folder)]
     schema = {}
-    for path in paths[:100]:
-        schema |= pl.read_parquet_schema(path)
-    schema["metrics.acc"] = pl.Float64
+    for path in paths:  # a column may be in the last file only, and a fraction where all before had whole numbers
+        for name, dtype in pl.read_parquet_schema(path).items():
+            if schema.get(name) != pl.Float64:
+                schema[name] = dtype
     return pl.scan_parquet(
         paths, schema=schema, missing_columns="insert", cast_options=pl.ScanCastOptions(integer_cast="allow-float")
     ).collect()
