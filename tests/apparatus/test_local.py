@@ -201,7 +201,7 @@ def test_workers_end_with_a_program_that_forgets_to_close(tmp_path):
 
 def test_a_worker_that_cannot_start_is_an_error_and_no_loop(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.setattr(module, "_initialise", _fail)
+    monkeypatch.setattr(module, "initialise", _fail)
     with LocalApparatus(workers=1) as apparatus, pytest.raises(JobLost, match="worker process"):
         apparatus.run(abs, 1)
 

@@ -44,6 +44,16 @@ def test_jobs_with_a_timeout_go_alone(local, groups, options):
     assert groups == []
 
 
+def test_where_files_cannot_be_locked_jobs_go_alone(groups, monkeypatch):
+    def refuse(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    with LocalApparatus(workers=2) as apparatus:
+        assert list(apparatus.map(abs, range(200))) == list(range(200))
+    assert groups == []
+
+
 def test_long_jobs_go_alone(local, groups):
     assert list(local.map(lambda x: time.sleep(0.03) or x, range(40))) == list(range(40))
     assert groups == []

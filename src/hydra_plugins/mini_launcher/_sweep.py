@@ -9,19 +9,18 @@ import functools
 import logging
 import os
 import platform
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import version
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, filter_overrides, setup_globals
+from hydra.core.utils import JobReturn, JobRuntime, configure_log, filter_overrides, setup_globals
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf
 
 from mini import batch, combine, detached, display, finding, project, spec, store
 from mini.apparatus.base import Apparatus
@@ -31,11 +30,12 @@ from mini.spec import Spec
 from mini.store import Record, RunFolder, flatten
 
 from . import _compose, _validation
+from ._asked import as_typed, digest, git_state, lasting, program
 from ._columns import config_columns
-from ._command import REPORTED, refuse
+from ._command import refuse
 from ._compose import Recipe, TemplateLoader
 from ._job import HydraTask, registered_resolvers
-from ._run import apart
+from ._job_return import LazyJobReturn
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class Sweep:
         self._report()
         cwd, name = str(Path.cwd()), JobRuntime.instance().get("name")
         return [
-            _JobReturn(functools.partial(self._compose, initial_job_idx + i, list(overrides)), outcome, cwd, name)
+            LazyJobReturn(functools.partial(self._compose, initial_job_idx + i, list(overrides)), outcome, cwd, name)
             for i, (overrides, outcome) in enumerate(zip(job_overrides, outcomes, strict=True))
         ]
 
@@ -344,15 +344,15 @@ class Sweep:
         images = {one["image"]["key"]: one["image"] for one in theirs if "image" in one}
         return {
             "command": sys.argv,
-            "program": _program(),
-            "overrides_all": [*_as_typed(given.task), *_lasting(_as_typed(given.hydra))],
-            "overrides": _as_typed(given.task),
+            "program": program(),
+            "overrides_all": [*as_typed(given.task), *lasting(as_typed(given.hydra))],
+            "overrides": as_typed(given.task),
             "task": f"{self._task_function.__module__}.{getattr(self._task_function, '__qualname__', '')}",
             "began": time.time(),
             "cwd": str(Path.cwd()),
             "python": platform.python_version(),
-            "git": _git_state(),
-            "lock": _digest(Path("uv.lock")),
+            "git": git_state(),
+            "lock": digest(Path("uv.lock")),
             "jobs": total,  # of the first batch; a sweeper may add more
             "images": list(images.values()),
             "volume": next((one["volume"] for one in theirs if "volume" in one), None),
@@ -382,71 +382,6 @@ class Sweep:
         out.print(f"{total} → {os.path.relpath(self._folder.path)}/results.parquet", soft_wrap=True)
 
 
-class _JobReturn(JobReturn):
-    """What Hydra's `run_job` would have returned.
-
-    The configs are composed when somebody asks for them, which few sweepers do. A failure that the user has been told
-    of says nothing again when it is read.
-
-    Args:
-        config: Composes the job's config.
-        outcome: What became of the job.
-        cwd: Where the command was given.
-        name: What Hydra calls the application.
-    """
-
-    def __init__(self, config: Callable[[], DictConfig], outcome: Outcome, cwd: str, name: str) -> None:
-        self._compose, self._outcome, self._cwd = config, outcome, cwd
-        self.task_name = name
-        error = outcome.exception()
-        if error is None:
-            self.status, self._return_value = JobStatus.COMPLETED, outcome.result()
-        else:
-            error.__cause__ = None  # its traceback is in the log
-            setattr(error, REPORTED, True)
-            self.status, self._return_value = JobStatus.FAILED, error
-
-    @functools.cached_property
-    def _configs(self) -> tuple[DictConfig, DictConfig]:
-        config = self._compose()
-        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
-            config.hydra.runtime.output_dir = self._outcome.folder
-        return apart(config)
-
-    @property
-    def cfg(self) -> DictConfig:  # type: ignore[override]
-        return self._configs[0]
-
-    @property
-    def hydra_cfg(self) -> DictConfig:  # type: ignore[override]
-        return self._configs[1]
-
-    @property
-    def overrides(self) -> list[str]:  # type: ignore[override]
-        return _as_typed(self.hydra_cfg.hydra.overrides.task)
-
-    @property
-    def working_dir(self) -> str:  # type: ignore[override]
-        return str(self._outcome.folder) if _changes_directory(self.hydra_cfg) else self._cwd
-
-    @property
-    def return_value(self) -> Any:
-        if self.status is JobStatus.FAILED:
-            raise self._return_value
-        return self._return_value
-
-    @return_value.setter
-    def return_value(self, value: Any) -> None:
-        self._return_value = value
-
-
-def _changes_directory(config: DictConfig) -> bool:
-    chosen = config.hydra.job.chdir
-    if chosen is None:
-        return hasattr(version, "base_at_least") and not version.base_at_least("1.2")  # Hydra 1.4 has one behaviour
-    return bool(chosen)
-
-
 def _make(options: spec.Local | spec.Debug | spec.Modal) -> Apparatus:
     if isinstance(options, spec.Debug):
         from mini.apparatus.debug import DebugApparatus
@@ -469,43 +404,3 @@ def _override_columns(overrides: Sequence[str]) -> dict[str, Any]:
     """A job's overrides as columns `overrides.…`, each value as it was typed."""
     parsed = map(_compose.parse, overrides)
     return flatten({o.get_key_element(): o.get_value_element_as_str() for o in parsed}, "overrides.")
-
-
-def _program() -> list[str]:
-    """How to call the application again: `-m package` or a script."""
-    main = sys.modules["__main__"]
-    module = getattr(main, "__spec__", None)
-    return ["-m", module.name.removesuffix(".__main__")] if module is not None else [str(Path(sys.argv[0]).absolute())]
-
-
-def _as_typed(overrides: Any) -> list[str]:
-    plain = OmegaConf.to_container(overrides, resolve=False)  # `${…}` in them is the user's
-    assert isinstance(plain, list)
-    return [str(override) for override in plain]
-
-
-def _lasting(overrides: Sequence[str]) -> list[str]:
-    """The overrides of Hydra's own config that a further try of the same run needs too."""
-    once = ("resume", "only", "budget", "detach", "if_exists")
-    passing = ("hydra.mode", "hydra.sweep.dir", *(f"hydra.launcher.{name}" for name in once))
-    return [override for override in overrides if not override.lstrip("+").startswith(passing)]
-
-
-def _git_state() -> dict[str, Any] | None:
-    """The commit, and whether the working tree differs from it; None outside a repository."""
-    try:
-        commit = _git("rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
-
-def _digest(path: Path) -> str | None:
-    try:
-        return blake2b(path.read_bytes(), digest_size=16).hexdigest()
-    except OSError:
-        return None

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import itertools
 import os
 import pickle
 import queue
 import signal
 import statistics
-import sys
 import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import context as mp_context
-from multiprocessing import spawn
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,24 +22,13 @@ from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from mini import worker
 from mini.apparatus.base import Apparatus, Stream, anything, seconds, whole
-from mini.apparatus.local_group import Group
+from mini.apparatus.local_group import Group, has_locks
 from mini.apparatus.local_group import run as run_group
+from mini.apparatus.local_process import Setup, SpawnContext, cores, gpus_each, initialise, visible_gpus
 from mini.errors import UsageError
 from mini.job import Failure, Outcome, State
 from mini.volume import LocalVolume
 from mini.wire import Parcel
-
-# What the numerical libraries ask before they start threads; NPROC is XLA's.
-_THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "RAYON_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-    "NPROC",
-)
 
 _ENOUGH = 4  # outcomes that say how long jobs take
 _LARGEST = 64  # jobs of a group
@@ -95,12 +78,12 @@ class LocalApparatus(Apparatus):
     @property
     def workers(self) -> int:
         """How many jobs run at a time."""
-        each = _gpus_each(self._options.get("gpu"))
+        each = gpus_each(self._options.get("gpu"))
         gpus = len(visible_gpus()) // each
         return self._options.get("workers") or min(cores(), gpus or cores())
 
     def _start(self, parcels: Sequence[Parcel]) -> Stream:
-        pool = self._pools.get(min(self.workers, len(parcels)), self.workers, _gpus_each(self._options.get("gpu")))
+        pool = self._pools.get(min(self.workers, len(parcels)), self.workers, gpus_each(self._options.get("gpu")))
         return _LocalStream(self, pool, parcels, self._options.get("timeout"))
 
     def _close(self) -> None:
@@ -136,7 +119,7 @@ class _LocalStream(Stream):
 
     def _group_size(self) -> int:
         """How many of the next jobs to send at once, by what the last ones took."""
-        if self._timeout is not None or len(self._seconds) < _ENOUGH:
+        if self._timeout is not None or not self._pool.can_group or len(self._seconds) < _ENOUGH:
             return 1
         at_most = min(_LARGEST, len(self._queued) // (4 * self._pool.size))
         return max(1, min(at_most, int(_GROUP_SECONDS / max(statistics.median(self._seconds), 1e-6))))
@@ -257,10 +240,11 @@ class _Pool:
     def __init__(self, size: int, gpus_each: int) -> None:
         self.size, self.broken = size, False
         self._groups = itertools.count()
+        self.can_group = has_locks(self._folder.name)
         self._shared: dict[str, str] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="mini-pool-", ignore_cleanup_errors=True)
-        setup = _Setup(self._folder.name, size, max(1, cores() // size), visible_gpus(), gpus_each)
-        self._pool = ProcessPool(max_workers=size, initializer=_initialise, initargs=(setup,), context=_Context())
+        setup = Setup(self._folder.name, size, max(1, cores() // size), visible_gpus(), gpus_each)
+        self._pool = ProcessPool(max_workers=size, initializer=initialise, initargs=(setup,), context=SpawnContext())
 
     def group(self, parcels: Sequence[Parcel]) -> Group:
         return Group(parcels, Path(self._folder.name, f"group-{next(self._groups)}"))
@@ -297,45 +281,6 @@ class _Pool:
         self._folder.cleanup()
 
 
-class _Setup:
-    """What a worker process is told when it starts."""
-
-    def __init__(self, folder: str, slots: int, threads: int, gpus: Sequence[str], gpus_each: int) -> None:
-        self.folder, self.slots, self.threads, self.gpus, self.gpus_each = (
-            folder,
-            slots,
-            threads,
-            gpus,
-            gpus_each,
-        )
-
-
-def _initialise(setup: _Setup) -> None:
-    """Prepare a worker process, before any numerical library is imported."""
-    for name in _THREADS:
-        os.environ.setdefault(name, str(setup.threads))
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError):
-            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    if setup.gpus:
-        first = _claim_slot(setup) * setup.gpus_each
-        mine = [setup.gpus[(first + i) % len(setup.gpus)] for i in range(setup.gpus_each)]
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
-
-
-def _claim_slot(setup: _Setup) -> int:
-    """A number no other living worker of the pool has: the kernel frees the lock when its holder dies."""
-    for slot in range(setup.slots):
-        file = os.open(Path(setup.folder, f"slot-{slot}"), os.O_CREAT | os.O_RDWR)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(file)
-        else:
-            return slot
-    return os.getpid() % setup.slots
-
-
 def _execute(shared: str, data: bytes) -> bytes:
     """What a worker process does for one job."""
     gpu = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -353,65 +298,3 @@ def _cause_of_death(code: int | None) -> str:
     if code < 0:
         return f"its worker process was killed by {signal.Signals(-code).name}"
     return f"its worker process exited with code {code}"
-
-
-class _Process(mp_context.SpawnProcess):
-    """A spawned process that does not import the caller's `__main__`.
-
-    What is defined there travels by value. Importing it would run a script again that has no guard, cost the time of
-    its imports, and fail in notebooks.
-    """
-
-    @staticmethod
-    def _Popen(process: BaseProcess) -> Any:
-        with _without_main():
-            return mp_context.SpawnProcess._Popen(process)
-
-
-class _Context(mp_context.SpawnContext):
-    Process = _Process
-
-
-_spawning = threading.Lock()
-
-
-@contextlib.contextmanager
-def _without_main() -> Iterator[None]:
-    """Leave the main module out of what this thread tells a spawned process."""
-    thread, original = threading.get_ident(), spawn.get_preparation_data
-
-    def get_preparation_data(name: str) -> dict[str, Any]:
-        data: dict[str, Any] = original(name)
-        if threading.get_ident() == thread:
-            data = {key: value for key, value in data.items() if not key.startswith("init_main")}
-        return data
-
-    with _spawning:
-        spawn.get_preparation_data = get_preparation_data
-        try:
-            yield
-        finally:
-            spawn.get_preparation_data = original
-
-
-def cores() -> int:
-    """How many cores this process may use: its affinity, and the quota of its control group."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        count = min(count, max(1, int(quota) // int(period)))  # "max" is no number: no quota
-    return count
-
-
-def visible_gpus() -> tuple[str, ...]:
-    """The NVIDIA GPUs this process may use, as CUDA_VISIBLE_DEVICES would name them."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return tuple(name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1", "NoDevFiles"))
-    devices = (path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
-    return tuple(sorted(devices, key=int))
-
-
-def _gpus_each(gpu: Any) -> int:
-    count = str(gpu).rpartition(":")[2] if isinstance(gpu, str) and ":" in gpu else "1"
-    return max(1, int(count)) if count.isdigit() else 1

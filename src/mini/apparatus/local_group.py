@@ -13,6 +13,7 @@ import fcntl
 import io
 import os
 import pickle
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -58,6 +59,16 @@ class Group:
             while True:
                 outcomes.append(pickle.load(frames))
         return outcomes
+
+
+def has_locks(folder: str) -> bool:
+    """Whether the file system of a folder has what a group needs."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+        except OSError:
+            return False
+    return True
 
 
 def run(file: str, execute: Callable[[str, bytes], bytes], calls: Sequence[tuple[str, bytes]]) -> None:
