@@ -240,9 +240,9 @@ class _Pool:
     def __init__(self, size: int, gpus_each: int) -> None:
         self.size, self.broken = size, False
         self._groups = itertools.count()
-        self.can_group = has_locks(self._folder.name)
         self._shared: dict[str, str] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="mini-pool-", ignore_cleanup_errors=True)
+        self.can_group = has_locks(self._folder.name)
         setup = Setup(self._folder.name, size, max(1, cores() // size), visible_gpus(), gpus_each)
         self._pool = ProcessPool(max_workers=size, initializer=initialise, initargs=(setup,), context=SpawnContext())
 
