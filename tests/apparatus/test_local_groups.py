@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -119,6 +120,26 @@ def test_leaving_early_ends_what_was_sent(local):
     began = time.monotonic()
     values.close()
     assert time.monotonic() - began < 10
+
+
+def test_no_job_begins_after_a_run_was_stopped(local, groups, tmp_path):
+    def work(x):
+        (tmp_path / f"began-{x}").touch()
+        time.sleep(0 if x < 200 else 30)
+
+    stream = local.start(local.encode([Job(i, work, (i,)) for i in range(1000)]))
+    for _ in range(200):
+        next(stream)
+    threading.Timer(0.1, stream.close).start()
+    rest = list(stream)  # waits in this thread, while another stops it
+    time.sleep(1)
+    # Two ran, and pebble's pipe held two more, which it ends by ending the worker that takes them.
+    assert len(list(tmp_path.glob("began-*"))) <= 200 + 2 + 2 + 2
+    assert stream._waiting == {}
+    stream._send_again(local.encode([Job(0, work, (0,))]))  # as a group that was ended just then would
+    assert not stream._queued
+    assert {outcome.state for outcome in rest} <= {State.CANCELLED, State.DONE}
+    assert max(groups) > 1
 
 
 def test_what_is_taken_back_does_not_begin(tmp_path):

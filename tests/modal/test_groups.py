@@ -89,7 +89,7 @@ def test_a_job_that_fails_fails_alone(rehearsal, sent):
         if x % 50 == 7:
             raise ValueError(x)
         os.chdir("/")
-        return os.environ.setdefault("MINI_TEST_LEAK", "") or x
+        return x
 
     outcomes = list(rehearsal.w(max_containers=2).map(work, range(200), return_exceptions=True))
     assert [i for i, outcome in enumerate(outcomes) if isinstance(outcome, ValueError)] == [7, 57, 107, 157]

@@ -102,6 +102,7 @@ class _LocalStream(Stream):
         self._waiting: dict[ProcessFuture[Any], Parcel | Group] = {}
         self._seconds: deque[float] = deque(maxlen=9)
         self._ready: deque[Outcome] = deque()
+        self._closed = False
         self._lock = threading.Lock()
         # Few at a time: pebble stops a job that waits in its pipe by killing the worker that takes it.
         self._queued = deque(parcels)
@@ -128,7 +129,10 @@ class _LocalStream(Stream):
         future = self._pool.submit(task, self._timeout)
         with self._lock:
             self._waiting[future] = task
+            closed = self._closed
         future.add_done_callback(lambda _: self._finished.put((task, future)))
+        if closed:  # meanwhile, by another thread
+            future.cancel()  # type: ignore[no-untyped-call]
 
     def __next__(self) -> Outcome:
         while not self._ready and self._waiting and (item := self._take()) is not None:
@@ -143,8 +147,7 @@ class _LocalStream(Stream):
                 else:
                     self._seconds.append(outcome.seconds or 0.0)
                     self._ready.append(outcome)
-            while len(self._waiting) < 2 * self._pool.size and self._queued:
-                self._submit_next()
+            self._fill(2 * self._pool.size)
         if not self._ready:
             raise StopIteration
         return self._ready.popleft()
@@ -157,16 +160,24 @@ class _LocalStream(Stream):
             try:
                 return self._finished.get(timeout=_OVERDUE if groups else None)
             except queue.Empty:
-                with self._lock:
-                    for group in groups:
-                        if group.age > _OVERDUE:
-                            self._queued.extendleft(reversed(group.take_back()))
-                            self._seconds.append(group.age)
-                while len(self._waiting) < 3 * self._pool.size and self._queued:
-                    self._submit_next()
+                for group in groups:
+                    if group.age > _OVERDUE:
+                        self._send_again(group.take_back())
+                        self._seconds.append(group.age)
+                self._fill(3 * self._pool.size)
+
+    def _fill(self, tasks: int) -> None:
+        while len(self._waiting) < tasks and self._queued:
+            self._submit_next()
+
+    def _send_again(self, parcels: Sequence[Parcel]) -> None:
+        with self._lock:
+            if not self._closed:
+                self._queued.extendleft(reversed(parcels))
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             self._queued.clear()
             waiting = list(self._waiting)
             self._waiting.clear()
@@ -179,8 +190,7 @@ class _LocalStream(Stream):
         outcomes = group.close()
         if len(outcomes) < len(group.parcels):
             outcomes.append(self._outcome(group.parcels[len(outcomes)], future))
-            with self._lock:
-                self._queued.extendleft(reversed(group.parcels[len(outcomes) :]))
+            self._send_again(group.parcels[len(outcomes) :])
         return outcomes
 
     def _outcome(self, parcel: Parcel, future: ProcessFuture[Any]) -> Outcome:

@@ -15,6 +15,7 @@ import os
 import pickle
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Group:
         self.parcels, self.file = list(parcels), file
         self._sent = time.monotonic()
         self._handle = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
+        self._release = weakref.finalize(self, os.close, self._handle)
 
     @property
     def age(self) -> float:
@@ -51,9 +53,9 @@ class Group:
 
     def close(self) -> list[Outcome]:
         """What became of the jobs that are over, in order; the task must be over too."""
-        with os.fdopen(self._handle, "rb") as file:
-            frames = io.BytesIO(file.read())
-        self.file.unlink(missing_ok=True)
+        frames = io.BytesIO(self.file.read_bytes())
+        self._release()
+        self.file.unlink()
         outcomes: list[Outcome] = []
         with contextlib.suppress(EOFError, pickle.UnpicklingError):  # the end, or where it was cut off
             while True:
@@ -79,10 +81,11 @@ def run(file: str, execute: Callable[[str, bytes], bytes], calls: Sequence[tuple
         execute: Runs one job, and returns its pickled outcome.
         calls: The arguments of `execute` for each job.
     """
-    with open(file, "ab", buffering=0) as frames:  # noqa: PTH123 - a job of microseconds
+    with Path(file).open("ab") as frames:
         for place, call in enumerate(calls):
             try:
                 fcntl.lockf(frames, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
             except (BlockingIOError, PermissionError):
                 return  # it was taken back, and so were all after it
             frames.write(execute(*call))
+            frames.flush()

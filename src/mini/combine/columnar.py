@@ -8,6 +8,7 @@ doubt here is left to the exact way.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -249,7 +250,7 @@ def _update(folder: RunFolder, jobs: pl.DataFrame, before: Before) -> pl.DataFra
     kept = [
         index
         for index, path in same.select("index", "folder").iter_rows()
-        if os.stat(f"{path}/{store.RECORD}").st_mtime_ns < unchanged  # noqa: PTH116 - as above
+        if _changed(f"{path}/{store.RECORD}") < unchanged
     ]
     if not kept:
         return None
@@ -273,6 +274,14 @@ def _update(folder: RunFolder, jobs: pl.DataFrame, before: Before) -> pl.DataFra
             return None
         columns.append(pl.concat([part.cast(*dtypes or {pl.Null()}) for part in parts]))
     return pl.DataFrame(columns).sort("job")
+
+
+def _changed(path: str) -> float:
+    """When a file changed last, in nanoseconds; one that is not there, always just now."""
+    try:
+        return os.stat(path).st_mtime_ns  # noqa: PTH116 - a path object for each would take longer
+    except FileNotFoundError:
+        return math.inf
 
 
 def _is_full(trusted: pl.DataFrame, others: Sequence[str]) -> bool:
