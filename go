@@ -35,7 +35,7 @@ check)
     uv run mypy
     uv run lint-imports
     ;;
-auth) exec uv run python -m mini.auth "$@" ;;
+auth) exec uv run python -m mini.apparatus.modal.auth "$@" ;;
 bench) exec uv run --group bench python -m bench "$@" ;;
 -h | --help | help) usage ;;
 *)

@@ -14,6 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from mini.runs import layout, records
+from mini.runs.folder import RunFolder
+
 SIZES = [int(size) for size in os.environ.get("COMBINE_JOBS", "10000,50000").split(",")]
 TABLES = 5000
 ROUNDS = 3
@@ -71,10 +74,10 @@ def measure(way, folder):
 def write_records(path, size):
     import polars as pl
 
-    from mini import Job, Outcome, State, store
+    from mini import Job, Outcome, State
 
     random.seed(1)
-    folder = store.RunFolder(path)
+    folder = RunFolder(path)
     folder.begin({})
     jobs = [
         Job(
@@ -102,25 +105,25 @@ def write_records(path, size):
             job.index, State.DONE, b"x" * 60, None, 1e9, 1e9 + 2.5, 1, place, folder=job.folder, key=job.key
         )
         Path(job.folder).mkdir()
-        Path(job.folder, store.RECORD).write_bytes(store.encode_record(outcome, row))
+        Path(job.folder, layout.RECORD).write_bytes(records.encode_record(outcome, row))
         pl.DataFrame({name: [value] for name, value in row.items()}).write_parquet(f"{job.folder}/row.parquet")
 
 
 def write_tables(path, count):
     import polars as pl
 
-    from mini import Job, store
+    from mini import Job
 
     random.seed(1)
     columns: dict[str, list[float]] = {}
-    folder = store.RunFolder(path)
+    folder = RunFolder(path)
     folder.begin({})
     folder.add_jobs(Job(i, print, folder=str(path / str(i))) for i in range(count))
     for i in range(count):
         (path / str(i)).mkdir()
         if i % 100 == 0:
             columns = {f"c{k}": [random.random() for _ in range(1000)] for k in range(9)}
-        pl.DataFrame({"epoch": range(1000), **columns}).write_parquet(path / str(i) / store.TABLE)
+        pl.DataFrame({"epoch": range(1000), **columns}).write_parquet(path / str(i) / layout.TABLE)
 
 
 # The ways. Each is two functions of the folder: what is not measured, and what is.
@@ -143,9 +146,9 @@ def read(paths):
 
 
 def ours(folder):
-    from mini import combine, store
+    from mini import combine
 
-    table, problems = combine.table(store.RunFolder(folder))
+    table, problems = combine.table(RunFolder(folder))
     assert not problems
     return table
 
@@ -156,21 +159,20 @@ def ours_cold(folder):
 
 
 def ours_one_by_one(folder):
-    from mini import store
     from mini.combine import exact
 
-    return exact.table(store.RunFolder(folder))
+    return exact.table(RunFolder(folder))
 
 
 def ours_again(folder):
     """A tenth of the records is new since the table was written."""
-    from mini import combine, store
+    from mini import combine
 
     paths = records_of(folder)
     old = time.time() - 60
     for path in paths:
         os.utime(path, (old, old))
-    combine.write(store.RunFolder(folder))
+    combine.write(RunFolder(folder))
     for path in paths[::10]:
         os.utime(path)
 
@@ -217,9 +219,9 @@ def tables_of(folder):
 
 
 def our_tables(folder):
-    from mini import combine, store
+    from mini import combine
 
-    combine.write_tables(store.RunFolder(folder), Path(folder, "all.parquet"))
+    combine.write_tables(RunFolder(folder), Path(folder, "all.parquet"))
 
 
 def duckdb_tables(folder):

@@ -17,7 +17,7 @@ def main():
     from hydra.core.utils import JobRuntime, setup_globals
     from hydra.types import RunMode
 
-    from hydra_plugins.mini_launcher._compose import TemplateLoader
+    from mini.launcher.fast.compose import TemplateLoader
 
     setup_globals()
     JobRuntime.instance().set("name", "bench")

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 from mini.job import Job, Outcome, State
-from mini.store import RunFolder, write_record
+from mini.runs.folder import RunFolder
+from mini.runs.records import write_record
 
 SIZES = (10, 1000, 10_000)
 ROUNDS = 7

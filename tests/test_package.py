@@ -39,7 +39,7 @@ def loaded_by(*command):
 def test_showing_the_config_loads_nothing_heavy():
     modules = loaded_by("app", "--cfg", "job")
     assert "hydra" in modules
-    assert not modules & {"modal", "polars", "jax", "numpy", "rich", "pebble", "cloudpickle", "mini.store"}
+    assert not modules & {"modal", "polars", "jax", "numpy", "rich", "pebble", "cloudpickle", "mini.runs.folder"}
 
 
 def test_asking_for_a_jobs_folder_loads_nothing_heavy():

@@ -6,14 +6,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mini.apparatus.base import Apparatus
-    from mini.apparatus.debug import DebugApparatus
-    from mini.apparatus.local import LocalApparatus
-    from mini.apparatus.modal import ModalApparatus
-    from mini.apparatus.rehearsal import RehearsalApparatus
-    from mini.context import job_dir, progress
-    from mini.detached import Run
-    from mini.errors import JobError, MiniError
-    from mini.job import Job, Outcome, State
+    from mini.apparatus.debug.apparatus import DebugApparatus
+    from mini.apparatus.local.apparatus import LocalApparatus
+    from mini.apparatus.modal.apparatus import ModalApparatus
+    from mini.apparatus.rehearsal.apparatus import RehearsalApparatus
+    from mini.errors import MiniError
+    from mini.handle import Run
+    from mini.job import Job, JobError, Outcome, State
+    from mini.worker.context import job_dir, progress
+
+# Hydra imports this package at the start of every application: everything is imported when it is first used.
+_HOMES = {
+    "Apparatus": "mini.apparatus.base",
+    "DebugApparatus": "mini.apparatus.debug.apparatus",
+    "Job": "mini.job",
+    "JobError": "mini.job",
+    "LocalApparatus": "mini.apparatus.local.apparatus",
+    "MiniError": "mini.errors",
+    "ModalApparatus": "mini.apparatus.modal.apparatus",
+    "Outcome": "mini.job",
+    "RehearsalApparatus": "mini.apparatus.rehearsal.apparatus",
+    "Run": "mini.handle",
+    "State": "mini.job",
+    "job_dir": "mini.worker.context",
+    "progress": "mini.worker.context",
+}
 
 __all__ = [
     "Apparatus",
@@ -30,23 +47,6 @@ __all__ = [
     "job_dir",
     "progress",
 ]
-
-# Hydra imports this package at the start of every application: everything is imported when it is first used.
-_HOMES = {
-    "Apparatus": "mini.apparatus.base",
-    "DebugApparatus": "mini.apparatus.debug",
-    "Job": "mini.job",
-    "JobError": "mini.errors",
-    "LocalApparatus": "mini.apparatus.local",
-    "MiniError": "mini.errors",
-    "ModalApparatus": "mini.apparatus.modal",
-    "Outcome": "mini.job",
-    "RehearsalApparatus": "mini.apparatus.rehearsal",
-    "Run": "mini.detached",
-    "State": "mini.job",
-    "job_dir": "mini.context",
-    "progress": "mini.context",
-}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ import ssl
 import tempfile
 from pathlib import Path
 
-from mini.store import cache_folder
+from mini.project import cache_folder
 
 _FOUND = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Alpine

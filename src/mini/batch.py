@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from mini import store, worker
 from mini.apparatus.base import Apparatus, Stream
 from mini.job import Failure, Job, Outcome, State
-from mini.store import RunFolder
-from mini.wire import Parcel
+from mini.limits import Limits
+from mini.runs import layout, records
+from mini.runs.folder import RunFolder
+from mini.runs.values import metrics
+from mini.worker.pickling import Parcel
 
 _GLANCE = 0.25  # seconds between two looks at whether a run shall stop
 
@@ -37,19 +39,6 @@ class Watcher(AbstractContextManager["Watcher"], Protocol):
 
     def warn(self, message: str) -> None:
         """Something is not as it should be, and the batch goes on."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a batch is stopped before its end.
-
-    Args:
-        max_failures: After so many jobs that failed; None for any number.
-        deadline: At this Unix time, in seconds; None for never.
-    """
-
-    max_failures: int | None = None
-    deadline: float | None = None
 
 
 class Stopped(BaseException):
@@ -163,7 +152,7 @@ def _cancel(jobs: dict[int, Job], outcomes: Sequence[Outcome]) -> None:
         cancelled = Outcome(
             index, State.CANCELLED, None, why, None, time.time(), job.attempt, folder=job.folder, key=job.key
         )
-        store.write_record(cancelled, job.row)
+        records.write_record(cancelled, job.row)
 
 
 class _Guard:
@@ -223,14 +212,14 @@ def _collect(
         except Exception as error:  # noqa: BLE001 - whatever it was, the results that are here must not be lost
             watcher.warn(f"the files of {len(over)} jobs are still on {apparatus.volume!r}: {error}")
             for job in over:
-                if not Path(str(job.folder), store.RECORD).exists():
+                if not Path(str(job.folder), layout.RECORD).exists():
                     outcome = replace(known[job.index], folder=job.folder)
-                    store.write_record(outcome, {**job.row, **_metrics(outcome)})
+                    records.write_record(outcome, {**job.row, **_metrics(outcome)})
 
 
 def _metrics(outcome: Outcome) -> dict[str, Any]:
     try:
-        return worker.metrics(outcome.result())
+        return metrics(outcome.result())
     except Exception:  # noqa: BLE001 - no value, or none that can be unpickled here
         return {}
 

@@ -10,13 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mini import batch, combine, store
+from mini import batch, combine
 from mini.apparatus.base import Apparatus
-from mini.apparatus.local import LocalApparatus
-from mini.batch import Group, Limits
+from mini.apparatus.local.apparatus import LocalApparatus
+from mini.batch import Group
 from mini.errors import RecordError
-from mini.store import RunFolder
-from mini.wire import Parcel, again
+from mini.limits import Limits
+from mini.runs import files, layout, records
+from mini.runs.folder import RunFolder
+from mini.worker.pickling import Parcel, again
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,12 @@ def write(folder: RunFolder, tasks: Sequence[Task]) -> None:
         replace(task, parcels=[replace(p, job=replace(p.job, fn=_gone, args=(), kwargs={})) for p in task.parcels])
         for task in tasks
     ]
-    store.write_atomically(folder.path / store.PARCELS, pickle.dumps(bare, protocol=5))
+    files.write_atomically(folder.path / layout.PARCELS, pickle.dumps(bare, protocol=5))
 
 
 def drive(folder: RunFolder) -> None:
     """Run what has no finished record; what failed before is tried once more."""
-    tasks: list[Task] = pickle.loads((folder.path / store.PARCELS).read_bytes())
+    tasks: list[Task] = pickle.loads((folder.path / layout.PARCELS).read_bytes())
     os.chdir(tasks[0].cwd)
     sys.path[:] = tasks[0].path
     made = [LocalApparatus(**task.options) for task in tasks]
@@ -89,7 +91,7 @@ class _Combining(batch.Silent):
 def _open(parcel: Parcel) -> Parcel | None:
     """The parcel's next attempt; None if it is done."""
     try:
-        before = store.read_record(Path(str(parcel.job.folder))).outcome
+        before = records.read_record(Path(str(parcel.job.folder))).outcome
     except (FileNotFoundError, RecordError):
         return parcel
     if before.ok:

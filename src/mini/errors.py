@@ -13,21 +13,13 @@ MiniError
 │   └── VolumeError            a volume is not there, or does not do what was asked
 ├── ResultTooLarge             a job returned more than may travel
 ├── RecordError                a file of a run folder that is damaged
-└── JobError                   a job that came back without a value; `outcome` has all that is known
-    ├── JobFailed              its function raised, and the exception itself could not be rebuilt here
-    ├── JobTimeout             it ran longer than allowed (also a builtin TimeoutError)
-    ├── JobLost                its process or container died
-    └── JobCancelled           it was stopped before it finished
+└── JobError                   a job that came back without a value; in `mini.job`, with its subclasses
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from mini.job import Outcome
 
 
 class MiniError(Exception):
@@ -80,38 +72,6 @@ class ResultTooLarge(MiniError):
 
 class RecordError(MiniError):
     """A file of a run folder is damaged; the message names it."""
-
-
-class JobError(MiniError):
-    """A job came back without a value.
-
-    Args:
-        message: What became of the job, in a sentence.
-        outcome: Everything known of it.
-    """
-
-    def __init__(self, message: str, outcome: Outcome) -> None:
-        super().__init__(message)
-        self.outcome = outcome
-
-    def __reduce__(self) -> tuple[type[JobError], tuple[str, Outcome]]:
-        return type(self), (str(self), self.outcome)
-
-
-class JobFailed(JobError):
-    """The function raised an exception that could not be rebuilt in this process."""
-
-
-class JobTimeout(JobError, TimeoutError):
-    """The job ran longer than its timeout."""
-
-
-class JobLost(JobError):
-    """The process or container of the job died."""
-
-
-class JobCancelled(JobError):
-    """The job was stopped before it finished."""
 
 
 def did_you_mean(word: str, valid: Iterable[str]) -> str:

@@ -1,4 +1,13 @@
-"""Jobs and what becomes of them: frozen values that every other part speaks in."""
+"""Jobs and what becomes of them: frozen values that every other part speaks in.
+
+A job without a value raises
+
+JobError                   `outcome` has all that is known
+├── JobFailed              its function raised, and the exception itself could not be rebuilt here
+├── JobTimeout             it ran longer than allowed (also a builtin TimeoutError)
+├── JobLost                its process or container died
+└── JobCancelled           it was stopped before it finished
+"""
 
 from __future__ import annotations
 
@@ -9,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from mini.errors import JobCancelled, JobError, JobFailed, JobLost, JobTimeout
+from mini.errors import MiniError
 
 
 class State(enum.StrEnum):
@@ -62,7 +71,7 @@ class Job:
     attempt: int = 1
     row: Mapping[str, Any] = field(default_factory=dict)
 
-    def again(self) -> Job:
+    def next_attempt(self) -> Job:
         """The same job, one attempt later."""
         return replace(self, attempt=self.attempt + 1)
 
@@ -169,6 +178,38 @@ class Outcome(Compact):
         if self.folder is not None:
             lines.append(f"log: {self.folder}/log.txt")
         return "\n".join(lines)
+
+
+class JobError(MiniError):
+    """A job came back without a value.
+
+    Args:
+        message: What became of the job, in a sentence.
+        outcome: Everything known of it.
+    """
+
+    def __init__(self, message: str, outcome: Outcome) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+    def __reduce__(self) -> tuple[type[JobError], tuple[str, Outcome]]:
+        return type(self), (str(self), self.outcome)
+
+
+class JobFailed(JobError):
+    """The function raised an exception that could not be rebuilt in this process."""
+
+
+class JobTimeout(JobError, TimeoutError):
+    """The job ran longer than its timeout."""
+
+
+class JobLost(JobError):
+    """The process or container of the job died."""
+
+
+class JobCancelled(JobError):
+    """The job was stopped before it finished."""
 
 
 _ERRORS: dict[State, type[JobError]] = {

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from mini import Job, JobError, job_dir, progress
-from mini.errors import JobFailed, OptionError, UnpicklableError, UsageError
-from mini.job import State
-from mini.store import RunFolder
+from mini.errors import OptionError, UnpicklableError, UsageError
+from mini.job import JobFailed, State
+from mini.runs.folder import RunFolder
 
 FACTOR = 3
 JOB = "outputs/run/3"

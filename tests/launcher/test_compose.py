@@ -14,7 +14,7 @@ from hydra.core.utils import setup_globals
 from hydra.types import HydraContext, RunMode
 from omegaconf import MISSING, OmegaConf
 
-from hydra_plugins.mini_launcher._compose import TemplateLoader, install
+from mini.launcher.fast.compose import TemplateLoader, install
 
 FILES = {
     "config.yaml": """

@@ -2,14 +2,14 @@
 
 from omegaconf import OmegaConf, base, grammar_parser
 
-from hydra_plugins.mini_launcher import _grammar
+from mini.launcher.fast import grammar
 
 
 def test_an_interpolation_is_parsed_once_and_resolved_anew(monkeypatch):
     monkeypatch.setattr(base, "parse", grammar_parser.parse)
-    _grammar.remember()
+    grammar.remember()
     first = base.parse
-    _grammar.remember()
+    grammar.remember()
     assert base.parse is first
     for value in (1, 2, "x"):
         config = OmegaConf.create({"a": value, "b": "${a}", "c": "<${.a}/${oc.select:none,${a}}>"})

@@ -5,8 +5,8 @@ import math
 import pytest
 from omegaconf import OmegaConf
 
-from hydra_plugins.mini_launcher._run import apart, take_apart
-from hydra_plugins.mini_launcher._yaml import to_yaml
+from mini.launcher.fast.run_job import apart, take_apart
+from mini.launcher.fast.yaml import to_yaml
 
 VALUES = [
     {},

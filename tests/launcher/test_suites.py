@@ -9,7 +9,7 @@ from hydra.test_utils.launcher_common_tests import (
     LauncherTestSuite,
 )
 
-from hydra_plugins.mini_launcher.apparatus_launcher import ApparatusLauncher
+from hydra_plugins.mini_launcher.launcher import ApparatusLauncher
 
 # The suites ask for the behaviour of Hydra 1.1, of which Hydra warns.
 pytestmark = [

@@ -5,8 +5,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins.mini_launcher import _command
-from mini.run_id import run_id
+from mini.launcher import command
+from mini.runs.run_id import run_id
 
 
 class MiniSearchPath(SearchPathPlugin):
@@ -14,7 +14,7 @@ class MiniSearchPath(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Add the package's configs."""
-        _command.install()
+        command.install()
         search_path.append("mini", "pkg://mini.conf")
         if not OmegaConf.has_resolver("mini.run_id"):
             # Cached in the config, so that a worker resolves the same.

@@ -13,14 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from mini import store, wire
 from mini.errors import OptionError, RecordError, UsageError, did_you_mean
 from mini.job import Job, Outcome
-from mini.store import RunFolder
-from mini.wire import Parcel
+from mini.runs import records
+from mini.runs.folder import RunFolder
+from mini.worker import pickling
+from mini.worker.pickling import Parcel
 
 if TYPE_CHECKING:
-    from mini.detached import Run
+    from mini.handle import Run
 
 Hook = Callable[[], Any]
 _batches = itertools.count()
@@ -39,13 +40,41 @@ class Volume(Protocol):
 class Stream(Iterator[Outcome]):
     """Outcomes as they come, in no order, each job exactly once.
 
-    Iterating waits for the next. `close` may be called from another thread: it stops what has not finished, and then
-    the iteration ends.
+    Iterating waits for the next. All methods may be called from other threads.
     """
+
+    def add(self, parcels: Sequence[Parcel]) -> None:
+        """Start more jobs, with indices that no job of this stream has.
+
+        An iteration that had ended goes on: `next` then waits for these.
+
+        Raises:
+            UsageError: The stream is closed.
+        """
+        raise NotImplementedError
+
+    def stop(self, index: int) -> None:
+        """Stop one job. Its outcome comes as any other, in state `CANCELLED`; a result that came meanwhile stands.
+
+        Nothing happens if the job has finished. The other jobs go on, those that wait in the same process too.
+
+        Args:
+            index: The job's index.
+        """
+        raise NotImplementedError
+
+    def progress(self) -> Mapping[int, Mapping[str, Any]]:
+        """What the running jobs of a run said last, by index; a cache, and possibly seconds old.
+
+        Returns:
+            For each job that is known to run: `started`, `beat` (Unix time in seconds), `attempt`, and what it gave to
+            `mini.progress`: `step`, `total`, `metrics`.
+        """
+        raise NotImplementedError
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Stop the jobs that have not finished. May be called twice."""
+        """Stop the jobs that have not finished; the iteration ends. May be called twice."""
 
 
 class Apparatus(abc.ABC):
@@ -146,7 +175,7 @@ class Apparatus(abc.ABC):
             RunFolderError: There is a run of that name.
             UsageError: This apparatus has nothing that outlives the caller.
         """
-        from mini.detached import spawn
+        from mini.handle import spawn
 
         if not iterables:
             raise UsageError("spawn needs at least one iterable, as map does")
@@ -228,8 +257,8 @@ class Apparatus(abc.ABC):
             UnpicklableError: A function or an argument cannot travel.
         """
         functions = {id(job.fn): job.fn for job in jobs}
-        shared = {key: wire.encode_shared(fn, self._hooks) for key, fn in functions.items()}
-        return [wire.encode(job, shared[id(job.fn)]) for job in jobs]
+        shared = {key: pickling.encode_shared(fn, self._hooks) for key, fn in functions.items()}
+        return [pickling.encode(job, shared[id(job.fn)]) for job in jobs]
 
     def start(self, parcels: Sequence[Parcel]) -> Stream:
         """Start encoded jobs. A failed job is tried again as often as `retries` says.
@@ -300,7 +329,7 @@ class Apparatus(abc.ABC):
         """The next attempt of a job, or None if it is not to be tried again."""
         if outcome.ok or outcome.attempt > self._options.get("retries", 0):
             return None
-        return wire.again(parcel)
+        return pickling.again(parcel)
 
     def _settle(self, parcel: Parcel, outcome: Outcome) -> Outcome:
         """Record what the worker could not: that it died. A result that it had recorded before it died stands."""
@@ -308,13 +337,13 @@ class Apparatus(abc.ABC):
         if not job.record or job.folder is None:
             return outcome
         try:
-            recorded = store.read_record(Path(job.folder)).outcome
+            recorded = records.read_record(Path(job.folder)).outcome
             if recorded.attempt == job.attempt:
                 return recorded
         except (FileNotFoundError, RecordError):
             pass
         outcome = replace(outcome, folder=job.folder)
-        store.write_record(outcome, job.row)
+        records.write_record(outcome, job.row)
         return outcome
 
     # Its own.

@@ -18,12 +18,12 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from mini import store
 from mini.combine import columnar, exact
 from mini.combine.exact import OWN, frame
 from mini.combine.tables import tables, write_tables
 from mini.errors import RecordError
-from mini.store import RunFolder
+from mini.runs import layout
+from mini.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,7 +55,7 @@ def write(folder: RunFolder) -> tuple[pl.DataFrame, list[RecordError]]:
     """As `table`, and leave it in the run folder as `results.parquet`."""
     began = time.time_ns()
     combined, problems = table(folder)
-    target = folder.path / store.RESULTS
+    target = folder.path / layout.RESULTS
     temporary = target.with_name(f".{target.name}.tmp")
     combined.write_parquet(temporary, metadata={_BEGAN: str(began)})
     temporary.replace(target)
@@ -66,7 +66,7 @@ def _before(folder: RunFolder) -> columnar.Before | None:
     """The table as it was written last."""
     import polars as pl
 
-    path = folder.path / store.RESULTS
+    path = folder.path / layout.RESULTS
     with contextlib.suppress(OSError, pl.exceptions.PolarsError):
         began = pl.read_parquet_metadata(path).get(_BEGAN)
         if began is not None:

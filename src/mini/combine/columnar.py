@@ -7,7 +7,6 @@ doubt here is left to the exact way.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -15,10 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mini import store
 from mini.combine.exact import EXACT, OWN, column
 from mini.job import State
-from mini.store import RunFolder
+from mini.runs import layout, records
+from mini.runs.folder import RunFolder
+from mini.runs.values import NONFINITE
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,7 +27,6 @@ _STATES = [state.value for state in State]
 _LOOKS_TYPED = r"^(-?\d|true$|false$)"  # text that polars may have made of something else
 _LONG_WHOLE_NUMBER = rb"(-?\d{16,})[,}]"
 
-_SMALL = 2**16  # bytes
 _CLOCKS = 2 * 10**9  # nanoseconds that a file system's clock may differ from ours
 
 
@@ -73,7 +72,7 @@ def _jobs(folder: RunFolder) -> pl.DataFrame:
     """Index and folder of each job."""
     import polars as pl
 
-    jobs = pl.read_ndjson((folder.path / store.JOBS).read_bytes(), schema={"index": pl.Int64, "folder": pl.String})
+    jobs = pl.read_ndjson((folder.path / layout.JOBS).read_bytes(), schema={"index": pl.Int64, "folder": pl.String})
     if jobs.is_empty() or any(jobs.null_count().row(0)):
         raise _Doubt
     jobs = jobs.unique("index", keep="last").sort("index")
@@ -84,83 +83,68 @@ def _parse(folder: RunFolder, jobs: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
     joined = b"}\n".join(_lines(folder, jobs)) + b"}"
-    records = pl.read_ndjson(joined, infer_schema_length=None)
-    _require_whole(records, jobs)
-    known = _own(records, jobs)
-    row = records["row"].struct.unnest() if records["row"].dtype.fields else pl.DataFrame()  # type: ignore[attr-defined]
+    parsed = pl.read_ndjson(joined, infer_schema_length=None)
+    _require_whole(parsed, jobs)
+    known = _own(parsed, jobs)
+    row = parsed["row"].struct.unnest() if parsed["row"].dtype.fields else pl.DataFrame()  # type: ignore[attr-defined]
     # polars keeps no order of keys that not every record has; ours is that of the text.
-    names = sorted(row.columns, key=lambda name: joined.find(_key(name)))
+    names = sorted(row.columns, key=lambda name: joined.find(records.entry_name(name)))
     columns = {name: _column(row[name], joined) for name in names}
-    _put_nonfinite(columns, records)
+    _put_nonfinite(columns, parsed)
     renamed = [values.alias(column(name)) for name, values in columns.items()]
     return pl.DataFrame([*known, *renamed])  # polars refuses two columns of one name
 
 
 def _lines(folder: RunFolder, jobs: pl.DataFrame) -> Iterator[bytes]:
     """Each job's record up to its value, which comes last; what is known of the job where there is none."""
-    many = folder.many_records()
+    bulk = records.bulk_records(folder.path)
     missing: Mapping[int, Any] | None = None
     for index, path in jobs.iter_rows():
-        line = _read(f"{path}/{store.RECORD}")
-        if index in many:
-            attempt, other, _ = many[index]
-            if line is None or json.loads(line)["attempt"] < attempt:
-                line = other
+        line = records.read_line(f"{path}/{layout.RECORD}")
+        other = bulk.get(index)
+        if other is not None:
+            about = records.brief(line) if line is not None else None
+            if about is None or about.rank < other.brief.rank:
+                line = other.line
         if line is not None:
-            value = line.rfind(b',"pickled":')
-            if value < 0:
-                raise _Doubt
-            yield line[:value]
+            text = records.without_value(line)
+            if text is None:
+                raise _Doubt("a record has no value")
+            yield text
         else:
             if missing is None:
-                missing = {job["index"]: job["row"] for job in folder.jobs()}
-            queued = {"index": index, "state": "queued", "row": missing[index], "nonfinite": []}
-            yield json.dumps(queued, ensure_ascii=False, separators=(",", ":")).encode()[:-1]
+                missing = {job["index"]: job["row"] for job in folder.lines()}
+            yield records.queued_line(index, missing[index])
 
 
-def _read(path: str) -> bytes | None:
-    """A small file, with as few calls as can be; a file object would cost as much again as the reading."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        data = os.read(handle, _SMALL)
-        while len(data) % _SMALL == 0 and (more := os.read(handle, _SMALL)):
-            data += more
-        return data
-    finally:
-        os.close(handle)
-
-
-def _require_whole(records: pl.DataFrame, jobs: pl.DataFrame) -> None:
+def _require_whole(parsed: pl.DataFrame, jobs: pl.DataFrame) -> None:
     import polars as pl
 
     expected = {"index": pl.Int64, "state": pl.String, "row": pl.Struct, "nonfinite": pl.List}
-    if any(records.schema.get(name) != dtype for name, dtype in expected.items()):
+    if any(parsed.schema.get(name) != dtype for name, dtype in expected.items()):
         raise _Doubt
-    if any(records.select(pl.col(*expected).null_count()).row(0)) or not records["index"].equals(jobs["index"]):
+    if any(parsed.select(pl.col(*expected).null_count()).row(0)) or not parsed["index"].equals(jobs["index"]):
         raise _Doubt
-    recorded = records.filter(pl.col("state") != "queued")
+    recorded = parsed.filter(pl.col("state") != "queued")
     if recorded.is_empty():
         return
     if (
-        "attempt" not in records.columns
+        "attempt" not in parsed.columns
         or recorded["attempt"].null_count()
         or not recorded["state"].is_in(_STATES).all()
     ):
         raise _Doubt
 
 
-def _own(records: pl.DataFrame, jobs: pl.DataFrame) -> Iterator[pl.Series]:
+def _own(parsed: pl.DataFrame, jobs: pl.DataFrame) -> Iterator[pl.Series]:
     """The columns that are there in every table."""
     import polars as pl
 
     def get(name: str, *inner: str) -> pl.Series:
-        values = records[name] if name in records.columns else pl.Series(name, [None] * len(records))
+        values = parsed[name] if name in parsed.columns else pl.Series(name, [None] * len(parsed))
         for field in inner:
             fields = {one.name for one in getattr(values.dtype, "fields", ())}
-            values = values.struct.field(field) if field in fields else pl.Series(field, [None] * len(records))
+            values = values.struct.field(field) if field in fields else pl.Series(field, [None] * len(parsed))
         return values
 
     kind, message = get("failure", "type"), get("failure", "message")
@@ -169,8 +153,8 @@ def _own(records: pl.DataFrame, jobs: pl.DataFrame) -> Iterator[pl.Series]:
     ).to_series()
     started, ended = (get(name).cast(pl.Float64) for name in ("started", "ended"))
     of = {
-        "job": records["index"],
-        "state": records["state"],
+        "job": parsed["index"],
+        "state": parsed["state"],
         "error": error,
         "seconds": ended - started,
         "started": started,
@@ -196,7 +180,7 @@ def _column(values: pl.Series, joined: bytes) -> pl.Series:
     values = _null_if_empty(values)
     if values.dtype in (pl.Null, pl.Int64, pl.Boolean):
         return values
-    key = _key(values.name)
+    key = records.entry_name(values.name)
     if values.dtype == pl.String:
         if values.str.contains(_LOOKS_TYPED).any() and joined.count(key + b'"') != values.count():
             raise _Doubt
@@ -210,19 +194,14 @@ def _column(values: pl.Series, joined: bytes) -> pl.Series:
     raise _Doubt
 
 
-def _key(name: str) -> bytes:
-    """A key as records have it. In text a quote is escaped, so what is found is a key and nothing else."""
-    return json.dumps(name, ensure_ascii=False).encode() + b":"
-
-
-def _put_nonfinite(columns: dict[str, pl.Series], records: pl.DataFrame) -> None:
+def _put_nonfinite(columns: dict[str, pl.Series], parsed: pl.DataFrame) -> None:
     """Put NaN and infinities in their places; a record has null there."""
     import polars as pl
 
     places: dict[str, list[tuple[int, float]]] = {}
-    for i, names in _nonempty(records["nonfinite"]):
+    for i, names in _nonempty(parsed["nonfinite"]):
         for name, value in names:
-            places.setdefault(name, []).append((i, store.NONFINITE[value]))
+            places.setdefault(name, []).append((i, NONFINITE[value]))
     for name, found in places.items():
         values = columns[name]
         if values.dtype not in (pl.Null, pl.Int64, pl.Float64):
@@ -243,14 +222,14 @@ def _update(folder: RunFolder, jobs: pl.DataFrame, before: Before) -> pl.DataFra
     import polars as pl
 
     unchanged = before.began - _CLOCKS
-    if any(path.stat().st_mtime_ns >= unchanged for path in folder.many_files()):
+    if any(path.stat().st_mtime_ns >= unchanged for path in records.bulk_files(folder.path)):
         return None
     done = before.table.filter(pl.col("state") == State.DONE.value)
     same = jobs.join(done.select("job", "folder"), left_on=["index", "folder"], right_on=["job", "folder"])
     kept = [
         index
         for index, path in same.select("index", "folder").iter_rows()
-        if _changed(f"{path}/{store.RECORD}") < unchanged
+        if _changed(f"{path}/{layout.RECORD}") < unchanged
     ]
     if not kept:
         return None

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mini.errors import RecordError
-from mini.store import Record, RunFolder
+from mini.runs.folder import RunFolder
+from mini.runs.records import Record
 
 if TYPE_CHECKING:
     import polars as pl

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mini import store
 from mini.errors import RecordError, RunFolderError
-from mini.store import RunFolder
+from mini.runs import layout
+from mini.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def tables(folder: RunFolder, name: str = store.TABLE) -> pl.LazyFrame:
+def tables(folder: RunFolder, name: str = layout.TABLE) -> pl.LazyFrame:
     """The tables that jobs wrote, one below the other, with the job's index in the column `job`.
 
     Args:
@@ -46,7 +46,7 @@ def tables(folder: RunFolder, name: str = store.TABLE) -> pl.LazyFrame:
     return pl.concat(frames, how="diagonal_relaxed") if len(frames) > 1 else frames[0]
 
 
-def write_tables(folder: RunFolder, target: Path, name: str = store.TABLE) -> None:
+def write_tables(folder: RunFolder, target: Path, name: str = layout.TABLE) -> None:
     """Write the tables that jobs wrote into one parquet file, in memory that does not grow with their number.
 
     Args:

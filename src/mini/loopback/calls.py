@@ -6,7 +6,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import os
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -577,11 +576,6 @@ def _data(definition: api_pb2.Function) -> api_pb2.FunctionData:
             else:
                 setattr(data, field.name, value)
     return data
-
-
-def cores() -> int:
-    """How many containers run at once on this machine."""
-    return os.cpu_count() or 1
 
 
 def socket_folder_is_short(folder: Path) -> bool:

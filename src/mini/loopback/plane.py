@@ -20,11 +20,12 @@ from grpclib import GRPCError, Status
 from grpclib.const import Cardinality, Handler
 from grpclib.server import Server, Stream
 
-from mini.loopback.calls import Calls, ContainerCalls, cores
+from mini.loopback.calls import Calls, ContainerCalls
 from mini.loopback.containers import Container
 from mini.loopback.objects import TOKEN, Objects
 from mini.loopback.state import Faults, State
 from mini.loopback.volumes import Volumes
+from mini.machine import cores
 
 __all__ = ["TOKEN", "ControlPlane", "Loopback"]
 

@@ -1,0 +1,84 @@
+"""The launcher as Hydra sees it. Hydra imports this module at every start: what it needs is imported when it runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from mini.launcher.sweep import Sweep
+
+
+class IfExists(Enum):
+    """What is done with a run folder that exists already."""
+
+    refuse = "refuse"
+    set_aside = "set_aside"
+
+
+@dataclass
+class ApparatusLauncherConf:
+    """`hydra/launcher=apparatus`.
+
+    Args:
+        apparatus: Where the jobs run of an application that has no group `apparatus` in its config.
+        if_exists: What is done with a run folder that exists already: `refuse` it, or `set_aside`: rename it.
+        resume: A run, or `latest`; jobs that are done there, with the same config, are taken over and not run again.
+        only: With `resume`: of what is not done, run this job alone.
+        max_failures: Stop when so many jobs have failed.
+        budget: Stop after this time, such as `90m`, `2h` or `1d`; a number is seconds.
+        detach: Begin the run and leave it: it goes on when this command is over.
+    """
+
+    _target_: str = "hydra_plugins.mini_launcher.launcher.ApparatusLauncher"
+    apparatus: str = "local"
+    if_exists: IfExists = IfExists.refuse
+    resume: str | None = None
+    only: int | None = None
+    max_failures: int | None = None
+    budget: Any = None
+    detach: bool = False
+
+
+ConfigStore.instance().store(
+    group="hydra/launcher", name="apparatus", node=ApparatusLauncherConf, provider="mini_launcher"
+)
+
+
+class ApparatusLauncher(Launcher):
+    """Runs the jobs of a multirun wherever their config says."""
+
+    def __init__(
+        self,
+        apparatus: str = "local",
+        if_exists: IfExists = IfExists.refuse,
+        resume: str | None = None,
+        only: int | None = None,
+        max_failures: int | None = None,
+        budget: Any = None,
+        detach: bool = False,
+    ) -> None:
+        self._default, self._if_exists = apparatus, if_exists
+        self._more = {"resume": resume, "only": only, "max_failures": max_failures, "budget": budget, "detach": detach}
+        self._sweep: Sweep | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Remember the application, and refuse a run folder that is in use, before the sweeper writes to it."""
+        from mini.launcher.sweep import Sweep
+
+        # By name: Hydra may have imported this module twice, and then there are two such enums.
+        set_aside = self._if_exists.name == IfExists.set_aside.name
+        self._sweep = Sweep(
+            hydra_context, task_function, config, default=self._default, set_aside=set_aside, **self._more
+        )
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run one batch of jobs to its end."""
+        assert self._sweep is not None, "Hydra calls setup before launch"
+        return self._sweep.launch(job_overrides, initial_job_idx)

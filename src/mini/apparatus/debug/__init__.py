@@ -1,0 +1,1 @@
+"""The engine `debug`: jobs in this process, one after the other."""

@@ -1,0 +1,98 @@
+"""Jobs in this process, one after the other: breakpoints stop, and a failure can be looked into."""
+
+from __future__ import annotations
+
+import bdb
+import pdb
+import pickle
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mini.apparatus.base import Apparatus, Stream, anything, boolean, seconds, whole
+from mini.apparatus.volume import LocalVolume
+from mini.job import Outcome
+from mini.worker import capture, execution
+from mini.worker.pickling import Parcel
+
+# One job at a time in a process: its output and its folder are the process's.
+_running = threading.RLock()
+
+
+class DebugApparatus(Apparatus):
+    """Runs each job in this process when its result is asked for, in order.
+
+    Arguments and results are pickled as on any other apparatus, so what works here travels.
+
+    Args:
+        name: What its files are filed under.
+        volume: The folder where the files of its jobs go.
+        options: `pdb` (bool): enter the debugger where a job raised. `retries` (int): more tries of a failed job.
+            `timeout`, `gpu` and `image` are accepted and do nothing here.
+
+    Raises:
+        OptionError: An option is unknown or its value impossible.
+    """
+
+    kind = "debug"
+    options: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
+        "pdb": boolean,
+        "retries": whole(0),
+        "timeout": seconds,
+        "gpu": anything,
+        "image": anything,
+    }
+
+    def __init__(self, name: str = "mini", *, volume: Path | str = "outputs", **options: Any) -> None:
+        super().__init__(name, **options)
+        self._volume = LocalVolume(volume)
+
+    @property
+    def volume(self) -> LocalVolume:
+        """The folder where the jobs leave their files."""
+        return self._volume
+
+    def _start(self, parcels: Sequence[Parcel]) -> Stream:
+        return _DebugStream(self, parcels, self._options.get("pdb", False))
+
+    def _folder(self, batch: str, index: int) -> str:
+        return str(self._volume.path / self.name / batch / str(index))
+
+
+class _DebugStream(Stream):
+    def __init__(self, apparatus: DebugApparatus, parcels: Sequence[Parcel], debugger: bool) -> None:
+        self._apparatus = apparatus
+        self._waiting = deque(parcels)
+        self._on_error = _post_mortem if debugger else None
+
+    def __next__(self) -> Outcome:
+        try:
+            parcel = self._waiting.popleft()
+        except IndexError:
+            raise StopIteration from None
+        while True:
+            with _running:
+                try:
+                    outcome = execution.execute(
+                        parcel.shared.data,
+                        pickle.loads(parcel.data),
+                        capture=capture.tee,
+                        on_error=self._on_error,
+                        interrupts=(KeyboardInterrupt, bdb.BdbQuit),
+                    )
+                except execution.Interrupted as interrupted:
+                    self.close()
+                    raise KeyboardInterrupt from interrupted
+            again = self._apparatus._again(parcel, outcome)
+            if again is None:
+                return outcome
+            parcel = again
+
+    def close(self) -> None:
+        self._waiting.clear()
+
+
+def _post_mortem(error: BaseException) -> None:
+    pdb.post_mortem(error.__traceback__)

@@ -1,0 +1,1 @@
+"""The engine `local`: jobs in worker processes of this machine."""

@@ -1,0 +1,1 @@
+"""The engine `modal`: jobs in containers on Modal's cloud."""

@@ -1,0 +1,237 @@
+"""The generic function of a Modal container: it runs jobs and says what became of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mini.job import Outcome
+from mini.runs import layout
+from mini.runs.folder import RunFolder
+from mini.worker import context, execution
+from mini.worker.pickling import Call
+
+ROOT = "/root"
+"""Where a container starts, and where Modal's client puts local files."""
+
+OUTPUTS = "outputs"
+"""The folder under `ROOT` where the volume is mounted, as run folders are under `outputs/` on a local disk."""
+
+# What the function's environment tells it.
+SHARED, VOLUME, RETRIES = "MINI_SHARED", "MINI_VOLUME", "MINI_RETRIES"
+RESULT_LIMIT, APPARATUS, LIVE = "MINI_RESULT_LIMIT", "MINI_APPARATUS", "MINI_LIVE"
+
+FUNCTIONS = ".functions"
+"""The folder of the volume where the functions of runs are that were left."""
+
+GROUP_SECONDS = 1.0
+"""After this no further job of an input is begun: it was thought to be short, and is not."""
+
+_FIRST_BEAT, _BEAT = 2.0, 5.0  # seconds until a job is first said to be running, and between two times
+
+
+class AttemptFailed(Exception):
+    """A job failed and shall be tried again; its record is written. Modal's retries see it."""
+
+
+def message(digest: str, function: bytes | None, calls: Sequence[bytes]) -> bytes:
+    """An input of the generic function.
+
+    Args:
+        digest: Of the function.
+        function: The pickled function; None where the container finds it by its digest.
+        calls: A pickled `Call` for each job.
+    """
+    return pickle.dumps((digest, function, list(calls)), protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def execute(message: bytes) -> bytes:
+    """Run the jobs of an input, one after the other; no more of them are begun when they take long.
+
+    Args:
+        message: As `message` makes it.
+
+    Returns:
+        A pickled `Outcome`; of several jobs a list, of those that were run.
+
+    Raises:
+        AttemptFailed: There are attempts left.
+    """
+    from modal.exception import InputCancellation
+
+    digest, function, calls = pickle.loads(message)
+    began: list[Call] = []
+    outcomes: list[Outcome] = []
+    since = time.monotonic()
+    try:
+        for data in calls:
+            if outcomes and time.monotonic() - since > GROUP_SECONDS:
+                break
+            began.append(pickle.loads(data))
+            outcomes.append(_execute(digest, function, began[-1]))
+    except execution.Interrupted as interrupted:
+        outcomes.append(interrupted.outcome)
+        raise InputCancellation from interrupted
+    finally:
+        _commit(began[: len(outcomes)])
+    last = outcomes[-1]
+    if not last.ok and last.attempt <= int(os.environ.get(RETRIES, "0")):
+        raise AttemptFailed(f"attempt {last.attempt}: {last.failure}")
+    return pickle.dumps(outcomes if len(calls) > 1 else last, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def _execute(digest: str, function: bytes | None, call: Call) -> Outcome:
+    import modal
+    from modal.exception import InputCancellation
+
+    # The control plane on loopback says where its containers' root is; on Modal it is /root.
+    os.chdir(os.environ.get("MINI_ROOT", ROOT))
+    if int(os.environ.get(RETRIES, "0")):
+        call = replace(call, attempt=_attempt(f"{digest}/{call.folder}/{call.index}"))
+    beat = _Beat(call) if LIVE in os.environ and call.record else contextlib.nullcontext()
+    with beat:
+        return execution.execute(
+            function if function is not None else _shared(digest),
+            call,
+            limit=int(os.environ.get(RESULT_LIMIT, "0")) or None,
+            interrupts=(InputCancellation,),
+            passes=(KeyboardInterrupt,),  # a preemption: the input will be given to another container
+            where={**_place(), "call": modal.current_function_call_id()},
+        )
+
+
+def gather(run: str, jobs: Sequence[str], limit: int | None) -> str:
+    """Combine a run where its files are, and pack what is wanted at home into one file.
+
+    Args:
+        run: The run folder, relative to the volume.
+        jobs: The folders of the jobs whose files are wanted, relative to the run.
+        limit: Bytes; larger files are left out, but for the records. None for no limit.
+
+    Returns:
+        The packed file's path, relative to the volume; paths in it are relative to the run.
+    """
+    from mini import combine
+
+    shared = volume(os.environ[VOLUME])
+    shared.reload()
+    folder = RunFolder(Path(OUTPUTS, run))
+    combine.write(folder)
+    archive = folder.path / ".home.tar.gz"
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+        tar.add(folder.path / layout.RESULTS, layout.RESULTS)
+        for job in jobs:
+            for file in sorted((folder.path / job).rglob("*")):
+                if file.is_file() and (limit is None or file.stat().st_size <= limit or file.name == layout.RECORD):
+                    tar.add(file, file.relative_to(folder.path).as_posix())
+    shared.commit()
+    return archive.relative_to(Path(OUTPUTS).absolute()).as_posix()
+
+
+def _commit(calls: Sequence[Call]) -> None:
+    """Make what jobs wrote visible to others, if they wrote anything.
+
+    Their records go into a file of this container too, so that a reader needs no request for each job.
+    """
+    wrote = [Path(call.folder) for call in calls if call.folder is not None and Path(call.folder).is_dir()]
+    if VOLUME not in os.environ or not wrote:
+        return
+    for own in [Path(call.folder) for call in calls if call.folder is not None and call.record]:
+        run = next((folder for folder in own.parents if (folder / layout.JOBS).exists()), own.parent)
+        many = run / layout.RECORDS / f"{os.environ.get('MODAL_TASK_ID', 'task')}.jsonl"
+        with contextlib.suppress(FileNotFoundError):
+            record = (own / layout.RECORD).read_bytes()
+            many.parent.mkdir(exist_ok=True)
+            with many.open("ab") as file:
+                file.write(record)
+    volume(os.environ[VOLUME]).commit()
+
+
+@cache
+def _place() -> dict[str, str]:
+    """What a container knows of itself."""
+    place = {"apparatus": os.environ.get(APPARATUS, "modal"), "task": os.environ.get("MODAL_TASK_ID")}
+    for name, variable in (("region", "MODAL_REGION"), ("cloud", "MODAL_CLOUD_PROVIDER")):
+        place[name] = os.environ.get(variable)
+    return {**{name: value for name, value in place.items() if value}, **_gpu()}
+
+
+def _gpu() -> dict[str, str]:
+    """The name of the GPU, which may be another than the one that was asked for first."""
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        names = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"gpu": f"{names[0]} x{len(names)}" if len(names) > 1 else names[0]} if names else {}
+
+
+@cache
+def volume(name: str) -> Any:
+    """The volume, looked up once in a container."""
+    import modal
+
+    return modal.Volume.from_name(name)
+
+
+@cache
+def _shared(digest: str) -> bytes:
+    """The function and hooks of a batch, fetched once in a container."""
+    with contextlib.suppress(KeyError):
+        data: bytes = _dict()[digest]
+        return data
+    return Path(OUTPUTS, FUNCTIONS, digest).read_bytes()
+
+
+class _Beat:
+    """Says that a job runs, and how far it is, where others may look: a cache that may vanish."""
+
+    def __init__(self, call: Call) -> None:
+        self._call, self._over = call, threading.Event()
+
+    def __enter__(self) -> None:
+        threading.Thread(target=self._say, daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def _say(self) -> None:
+        started, wait = time.time(), _FIRST_BEAT
+        while not self._over.wait(wait):
+            here = context.current()
+            said = {"index": self._call.index, "attempt": self._call.attempt, "started": started, "beat": time.time()}
+            with contextlib.suppress(Exception):  # a cache
+                _live().put(self._call.index, said | (here.said() if here is not None else {}))
+            wait = _BEAT
+
+
+@cache
+def _live() -> Any:
+    import modal
+
+    return modal.Dict.from_name(os.environ[LIVE])
+
+
+def _attempt(key: str) -> int:
+    """Which try this is: counted where a container that dies cannot take it along."""
+    attempts = _dict()
+    attempt: int = attempts.get(key, 0) + 1
+    attempts.put(key, attempt)
+    return attempt
+
+
+@cache
+def _dict() -> Any:
+    import modal
+
+    return modal.Dict.from_name(os.environ[SHARED])

@@ -1,0 +1,112 @@
+"""`mini image`: the plan of an image for a person."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mini import spec
+from mini.apparatus.modal.image.plan import Plan, changes, plan, too_large
+from mini.apparatus.modal.image.requirements import PROJECT
+from mini.errors import RunFolderError, UsageError
+from mini.project import SOURCE
+from mini.runs import layout
+
+_WIDTH = 100  # characters of a line
+
+
+def show(root: Path, config: Path, overrides: Sequence[str], *, diff: str | None, as_json: bool) -> int:
+    """Print the plan of the image that a command with these overrides would use.
+
+    Args:
+        root: The project.
+        config: The application's primary config; the packaged groups alone where there is none.
+        overrides: As on the application's command line.
+        diff: A run folder, or its name under `outputs/`; print only what changed since.
+        as_json: Print JSON.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UsageError: The config does not compose, something about the image is wrong, or there is no such run.
+    """
+    wanted = spec.parse({"image": _compose(config, overrides)})
+    made = plan(wanted.image, root, counts=diff is None)
+    if diff is not None:
+        before = _image_of(root, diff)
+        lines = changes(before, made)
+        print("\n".join(lines) if lines else f"the image is the one of {diff}: {made.key}")
+    elif as_json:
+        print(json.dumps({**made.as_json(), "shipped": _shipped(made), "groups": dict(made.requirements.groups)}))
+    else:
+        _print(made)
+    return 0
+
+
+def _compose(config: Path, overrides: Sequence[str]) -> Any:
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    folder, name = (config.parent, config.stem) if config.exists() else (SOURCE / "mini" / "conf", "mini")
+    try:
+        with initialize_config_dir(str(folder.absolute()), version_base="1.3"):
+            composed = compose(name, [*overrides, "hydra.mode=MULTIRUN"])
+            node = composed.get("image")
+            return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(str(error)) from error
+
+
+def _image_of(root: Path, run: str) -> Any:
+    folder = next((path for path in (Path(run), root / "outputs" / run) if (path / layout.RUN).exists()), None)
+    if folder is None:
+        raise RunFolderError(f"there is no run {run}: neither here nor under {root / 'outputs'}")
+    images = json.loads((folder / layout.RUN).read_text()).get("images") or []
+    if not images:
+        raise RunFolderError(f"the run {run} used no image; it ran on this machine")
+    return images[0]
+
+
+def _shipped(made: Plan) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": part.name,
+            "remote": part.remote,
+            "bytes": part.size,
+            "files": {
+                file.relative_to(part.path if part.path.is_dir() else part.path.parent).as_posix(): file.stat().st_size
+                for file in part.files()
+            },
+        }
+        for part in made.shipped
+    ]
+
+
+def _print(made: Plan) -> None:
+    print(f"image {made.key}, Python {made.python}\n")
+    for layer in made.layers:
+        lines = [line.split(" --hash")[0] for line in layer.lines]
+        if layer.kind == "pins":  # dozens of them
+            lines = [lines[0], *textwrap.wrap(", ".join(lines[1:]), _WIDTH, break_on_hyphens=False)]
+        for kind, line in zip([layer.kind, *[""] * len(lines)], lines, strict=False):
+            print(f"{kind:8} {line}")
+    groups = made.requirements.groups
+    print(f"\n{len(made.requirements.pins)} pins of uv.lock:")
+    for name in sorted(groups, key=lambda group: (group != PROJECT, group)):
+        print(f"  {groups[name]:4} {name if name == PROJECT else f'group {name}'}")
+    print(f"  without the groups {', '.join(made.spec.exclude_groups) or '(none)'}; a pin may be in several")
+    print("\nlaid over it, without a build (with the largest files; --json has them all):")
+    for part in _shipped(made):
+        print(f"  {part['remote']:40} {len(part['files']):5} files {part['bytes'] / 1024:10.1f} KiB")
+        largest = sorted(part["files"].items(), key=lambda file: -file[1])[:3]
+        for name, size in largest if len(part["files"]) > 1 else ():
+            print(f"    {name:38} {'':11} {size / 1024:10.1f} KiB")
+    large = too_large(made)
+    if large:
+        print(f"\nwarning: {large}; a run asks about that")

@@ -1,0 +1,266 @@
+"""What the views of one apparatus share: the connection, the volume, and the open apps."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from mini._tls import ensure_grpc_trusts_system_ca
+from mini.apparatus.modal import container, preflight
+from mini.apparatus.modal.client import connect, disconnect, doing, off_loop, valid_name
+from mini.apparatus.modal.volume import ModalVolume
+from mini.errors import UsageError
+
+OURS = ("image", "logs", "pull", "environment", "result_limit", "pass_env", "group")
+"""Options of ours; all others are those of `modal.App.function`."""
+
+TIMEOUT = 3600
+"""Seconds an attempt may take where nothing is said; Modal's own default of 300 ends most trainings."""
+
+RESULT_LIMIT = 32
+"""MiB a returned value may have where nothing is said."""
+
+HF_HOME, HF_VOLUME = "/cache/huggingface", "huggingface-cache"
+"""Where a container keeps what it downloads from Hugging Face with `image.hf_cache`, and the volume that is there."""
+
+Credentials = Callable[[], tuple[str, tuple[str, str]]]
+
+
+class Session:
+    """Opens one app for each distinct set of options and keeps it until `close`.
+
+    Args:
+        name: Of the apps.
+        volume: The name of the volume.
+        credentials: Returns the server's address and the token; called at the first contact.
+        image: Returns the image for some options, and what its containers find in their environment.
+        environment: Modal's environment; None for the configured one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        volume: str,
+        credentials: Credentials,
+        image: Callable[[Mapping[str, Any]], tuple[Any, Mapping[str, str]]],
+        environment: str | None,
+    ) -> None:
+        self.name, self._credentials, self._image, self._environment = name, credentials, image, environment
+        self.volume = ModalVolume(volume, self.client, environment)
+        self._lock = threading.RLock()
+        self._client: Any = None
+        self._apps: dict[str, tuple[Any, contextlib.ExitStack]] = {}
+        self._dict: Any = None
+        self._stored: set[str] = set()
+
+    def client(self) -> Any:
+        """A client that has been answered.
+
+        Raises:
+            TokenError: There is no token, or it was refused.
+            ConnectionRefused: The server cannot be reached.
+        """
+        with self._lock:
+            if self._client is None:
+                ensure_grpc_trusts_system_ca()
+                url, token = self._credentials()
+                self._client = connect(preflight.choose(url), token)
+                atexit.register(self.close)
+            return self._client
+
+    @off_loop
+    def function(self, options: Mapping[str, Any]) -> Any:
+        """The generic function with these options, its image built and its app open.
+
+        Raises:
+            CloudError: Modal does not do it; the subclass says what.
+            UsageError: Modal does not take an option.
+        """
+        key = _key(options)
+        with self._lock:
+            if key not in self._apps:
+                self._apps[key] = self._open(options, key)
+            return self._apps[key][0]
+
+    @off_loop
+    def spawn(self, run: str, options: Mapping[str, Any], messages: Sequence[bytes]) -> dict[str, Any]:
+        """Deploy an app for one run, and make one call of all its inputs, which goes on without a client.
+
+        Returns:
+            Where to find it: `app`, `call`, `volume`, `live` and `environment`.
+        """
+        import modal
+
+        client, app, name = self.client(), modal.App(), f"{self.name[:20]}-{valid_name(run)[-40:]}"
+        with doing("deploy an app on Modal", client):
+            self._define(app, options, "job", live=name)
+            modal.Dict.from_name(
+                name, create_if_missing=True, client=client, environment_name=self._environment
+            ).hydrate()
+            app.deploy(name=name, client=client, environment_name=self._environment)
+            function = modal.Function.from_name(name, "job", client=client, environment_name=self._environment)
+            call = function.experimental_spawn_map(list(messages))
+        return {
+            "apparatus": "modal",
+            "app": name,
+            "call": call.object_id,
+            "live": name,
+            "volume": self.volume.name,
+            "environment": self._environment,
+        }
+
+    def _open(self, options: Mapping[str, Any], key: str) -> tuple[Any, contextlib.ExitStack]:
+        import modal
+
+        client, stack, app = self.client(), contextlib.ExitStack(), modal.App(self.name)
+        with doing("open an app on Modal", client):
+            function = self._define(app, options, f"job-{key}")
+            if options.get("logs"):
+                stack.enter_context(modal.enable_output())
+            stack.enter_context(app.run(client=client, environment_name=self._environment))
+        return function, stack
+
+    def _define(self, app: Any, options: Mapping[str, Any], name: str, live: str = "") -> Any:
+        """The generic function with these options, in an app that is not open yet."""
+        # What is wrong with the image is known without Modal.
+        image, known = self._image(options)
+        given = {option: value for option, value in options.items() if option not in OURS and value is not None}
+        given.setdefault("timeout", TIMEOUT)
+        mounts: Any = {
+            f"{container.ROOT}/{container.OUTPUTS}": self.volume.handle,
+            **self._volumes(given.pop("volumes", {})),
+        }
+        if getattr(options.get("image"), "hf_cache", False):
+            mounts |= self._volumes({HF_HOME: HF_VOLUME})
+            given["env"] = {"HF_HOME": HF_HOME, **(given.get("env") or {})}
+        given["secrets"] = self._secrets(given.pop("secrets", ()), options.get("pass_env") or ())
+        environment = {
+            **(given.pop("env", None) or {}),
+            **known,
+            **({container.LIVE: live} if live else {}),
+            container.SHARED: self._dict_name,
+            container.VOLUME: self.volume.name,
+            container.RETRIES: str(retries(given.get("retries"))),
+            container.RESULT_LIMIT: str(int(float(options.get("result_limit") or RESULT_LIMIT) * 2**20)),
+        }
+        self._shared()  # before the first container may ask for it
+        return app.function(**given, image=image, volumes=mounts, env=environment, serialized=True, name=name)(
+            container.execute
+        )
+
+    def _volumes(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Volumes by mount point; a text is the name of one."""
+        import modal
+
+        return {
+            path: modal.Volume.from_name(what, create_if_missing=True, version=2, environment_name=self._environment)
+            if isinstance(what, str)
+            else what
+            for path, what in given.items()
+        }
+
+    def _secrets(self, given: Iterable[Any], passed: Sequence[str]) -> list[Any]:
+        """Secrets; a text is the name of one. What is passed on from this environment is one more."""
+        import modal
+
+        missing = [name for name in passed if name not in os.environ]
+        if missing:
+            raise UsageError(f"pass_env names {', '.join(missing)}, which this environment does not have; export it")
+        secrets = [
+            modal.Secret.from_name(what, environment_name=self._environment) if isinstance(what, str) else what
+            for what in given
+        ]
+        return [*secrets, *([modal.Secret.from_local_environ(list(passed))] if passed else [])]
+
+    @off_loop
+    def store(self, shared: Mapping[str, bytes]) -> None:
+        """Put functions where containers find them.
+
+        Args:
+            shared: Pickled functions by digest; those that are there are not sent again.
+        """
+        with self._lock, doing("send the function to Modal"):
+            new = {digest: data for digest, data in shared.items() if digest not in self._stored}
+            if new:
+                self._shared().update(new)
+                self._stored |= new.keys()
+
+    @property
+    def _dict_name(self) -> str:
+        return f"{self.name}-shared"
+
+    def _shared(self) -> Any:
+        import modal
+
+        if self._dict is None:
+            self._dict = modal.Dict.from_name(
+                self._dict_name, create_if_missing=True, client=self.client(), environment_name=self._environment
+            )
+            self._dict.hydrate()
+        return self._dict
+
+    @off_loop
+    def result(self, call: str, index: int) -> Any:
+        """What one input of a call that is over came to.
+
+        Args:
+            call: The call's id.
+            index: The input's place in it.
+
+        Returns:
+            What the function returned, or the exception Modal raises for that input.
+        """
+        import modal
+
+        try:
+            return modal.FunctionCall.from_id(call, client=self.client()).get(timeout=5, index=index)
+        except Exception as error:  # noqa: BLE001 - it is the answer
+            return error
+
+    @off_loop
+    def cancel(self, call: str | None, options: Mapping[str, Any]) -> None:
+        """Stop what runs.
+
+        Args:
+            call: The call's id, if any job has told it; without one the app is closed.
+            options: As the function was asked for.
+        """
+        import modal
+
+        if call is not None:
+            with contextlib.suppress(Exception):  # then the app is closed instead
+                modal.FunctionCall.from_id(call, client=self.client()).cancel()
+                return
+        with self._lock:
+            _, stack = self._apps.pop(_key(options), (None, None))
+        if stack is not None:
+            with contextlib.suppress(Exception):
+                stack.close()
+
+    @off_loop
+    def close(self) -> None:
+        """Close the apps and the connection."""
+        atexit.unregister(self.close)
+        with self._lock:
+            for _, stack in self._apps.values():
+                with contextlib.suppress(Exception):  # the server may be gone; there is nothing left to stop then
+                    stack.close()
+            self._apps.clear()
+            if self._client is not None:
+                disconnect(self._client)
+                self._client = self._dict = None
+
+
+def retries(given: Any) -> int:
+    """How many further attempts an option `retries` allows: a number, or a `modal.Retries`."""
+    return int(getattr(given, "max_retries", given) or 0)
+
+
+def _key(options: Mapping[str, Any]) -> str:
+    given = {name: value for name, value in options.items() if value is not None and name not in ("pull", "group")}
+    return hashlib.blake2b(repr(sorted(given.items(), key=lambda item: item[0])).encode(), digest_size=6).hexdigest()

@@ -1,0 +1,1 @@
+"""`mini`: what a person asks of runs and images, from a terminal."""

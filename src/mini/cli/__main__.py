@@ -1,0 +1,7 @@
+"""`python -m mini.cli`."""
+
+import sys
+
+from mini.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,140 @@
+"""`mini`: what a person asks of runs and images, from a terminal. Reads; only what says so changes anything."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mini.errors import MiniError, NoSuchRun, UsageError
+
+_EPILOG = "Exit codes: 0 done, 1 failed jobs, 2 wrong usage, 3 still running, 4 no such run or job, 130 interrupted."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: Without the program's name; None for those of this process.
+
+    Returns:
+        The exit code, as `--help` lists them.
+    """
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    try:
+        from mini.cli import verbs
+
+        code: int = chosen.do(verbs, chosen)
+        return code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read this has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except NoSuchRun as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 4
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except MiniError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mini", description=__doc__, allow_abbrev=False, epilog=_EPILOG)
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+
+    def verb(name: str, what: str, run: str | None = "?") -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=what, description=what)
+        if run is not None:
+            added.add_argument("run", metavar="RUN", nargs=run or None, help="an id, a beginning of one; the latest")
+        if name in ("ls", "status", "watch", "results", "logs", "cancel"):
+            added.add_argument("--app", choices=["modal"], help="a run that is not here but on the project's volume")
+        return added
+
+    ls = verb("ls", "the runs here", None)
+    ls.add_argument("--json", action="store_true", help="for programs")
+    ls.set_defaults(do=lambda v, chosen: v.ls(app=chosen.app, as_json=chosen.json))
+
+    status = verb("status", "counts, and each unfinished job with its progress and age")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.set_defaults(do=lambda v, chosen: v.show_status(chosen.run, app=chosen.app, as_json=chosen.json))
+
+    watch = verb("watch", "show how a run goes that somebody else drives, until it ends")
+    watch.set_defaults(do=lambda v, chosen: v.watch(chosen.run, app=chosen.app))
+
+    results = verb("results", "the table; reads, never runs")
+    results.add_argument("--sort", metavar="COLUMN", help="best first; with - in front (--sort=-accuracy) the highest")
+    results.add_argument("--columns", metavar="A,B", help="the columns to show")
+    results.add_argument(
+        "--where", metavar="COLUMN=VALUE", action="append", default=[], help="only such rows; * matches"
+    )
+    results.add_argument("--rows", type=int, default=50, help="how many to show (50)")
+    output = results.add_mutually_exclusive_group()
+    output.add_argument("--csv", type=Path, dest="target", metavar="FILE")
+    output.add_argument("--parquet", type=Path, dest="target", metavar="FILE")
+    output.add_argument("--json", action="store_true", help="for programs")
+    output.add_argument(
+        "--tables",
+        type=Path,
+        metavar="FILE",
+        help="as one parquet file, the metrics.parquet of each job that is here",
+    )
+    results.set_defaults(
+        do=lambda v, chosen: v.results(
+            chosen.run,
+            app=chosen.app,
+            sort=chosen.sort,
+            columns=chosen.columns,
+            where=chosen.where,
+            rows=chosen.rows,
+            target=chosen.target,
+            as_json=chosen.json,
+            tables=chosen.tables,
+        )
+    )
+
+    logs = verb("logs", "a job's log; without JOB the ends of those that failed")
+    logs.add_argument("job", metavar="JOB", nargs="?", type=int)
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until the job is over")
+    logs.set_defaults(do=lambda v, chosen: v.logs(chosen.run, chosen.job, app=chosen.app, follow=chosen.follow))
+
+    cancel = verb("cancel", "stop what runs, keep what is done")
+    cancel.set_defaults(do=lambda v, chosen: v.cancel(chosen.run, app=chosen.app))
+
+    retry = verb("retry", "run again what failed, was lost or cancelled")
+    retry.add_argument("--job", type=int, metavar="N", help="only this one")
+    retry.add_argument("--apparatus", metavar="NAME", help="run it there instead")
+    retry.add_argument("--yes", action="store_true", help="do not ask")
+    retry.set_defaults(
+        do=lambda v, chosen: v.retry(chosen.run, job=chosen.job, apparatus=chosen.apparatus, yes=chosen.yes)
+    )
+
+    pull = verb("pull", "outputs home from the volume; a second time only what is new")
+    pull.add_argument("--include", metavar="GLOB", help="only such paths of the run, such as '*/checkpoint.npz'")
+    pull.set_defaults(do=lambda v, chosen: v.pull(chosen.run, include=chosen.include))
+
+    rm = verb("rm", "remove a run that does not run, after asking", "")
+    rm.add_argument("--yes", action="store_true", help="do not ask")
+    rm.set_defaults(do=lambda v, chosen: v.rm(chosen.run, yes=chosen.yes))
+
+    image = verb("image", "what a container would be built from; offline, builds nothing", None)
+    image.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for the application, such as image=cuda")
+    image.add_argument("--diff", metavar="RUN", help="only what changed since the image of that run, layer by layer")
+    image.add_argument("--config", default="conf/config.yaml", help="the application's config (conf/config.yaml)")
+    image.add_argument("--json", action="store_true", help="for programs")
+    image.set_defaults(do=lambda _, chosen: _image(chosen))
+    return parser
+
+
+def _image(chosen: argparse.Namespace) -> int:
+    from mini import project
+    from mini.apparatus.modal.image import report
+
+    root = project.root()
+    return report.show(root, root / chosen.config, chosen.overrides, diff=chosen.diff, as_json=chosen.json)

@@ -1,0 +1,1 @@
+"""What is quicker than Hydra's own way and comes to the same."""

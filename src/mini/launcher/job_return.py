@@ -1,0 +1,81 @@
+"""What Hydra's sweepers get back for each job."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from hydra import version
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, open_dict, read_write
+
+from mini.job import Outcome
+from mini.launcher.asked import as_typed
+from mini.launcher.command import REPORTED
+from mini.launcher.fast.run_job import apart
+
+
+class LazyJobReturn(JobReturn):
+    """What Hydra's `run_job` would have returned.
+
+    The configs are composed when somebody asks for them, which few sweepers do. A failure that the user has been told
+    of says nothing again when it is read.
+
+    Args:
+        config: Composes the job's config.
+        outcome: What became of the job.
+        cwd: Where the command was given.
+        name: What Hydra calls the application.
+    """
+
+    def __init__(self, config: Callable[[], DictConfig], outcome: Outcome, cwd: str, name: str) -> None:
+        self._compose, self._outcome, self._cwd = config, outcome, cwd
+        self.task_name = name
+        error = outcome.exception()
+        if error is None:
+            self.status, self._return_value = JobStatus.COMPLETED, outcome.result()
+        else:
+            error.__cause__ = None  # its traceback is in the log
+            setattr(error, REPORTED, True)
+            self.status, self._return_value = JobStatus.FAILED, error
+
+    @functools.cached_property
+    def _configs(self) -> tuple[DictConfig, DictConfig]:
+        config = self._compose()
+        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+            config.hydra.runtime.output_dir = self._outcome.folder
+        return apart(config)
+
+    @property
+    def cfg(self) -> DictConfig:  # type: ignore[override]
+        return self._configs[0]
+
+    @property
+    def hydra_cfg(self) -> DictConfig:  # type: ignore[override]
+        return self._configs[1]
+
+    @property
+    def overrides(self) -> list[str]:  # type: ignore[override]
+        return as_typed(self.hydra_cfg.hydra.overrides.task)
+
+    @property
+    def working_dir(self) -> str:  # type: ignore[override]
+        return str(self._outcome.folder) if _changes_directory(self.hydra_cfg) else self._cwd
+
+    @property
+    def return_value(self) -> Any:
+        if self.status is JobStatus.FAILED:
+            raise self._return_value
+        return self._return_value
+
+    @return_value.setter
+    def return_value(self, value: Any) -> None:
+        self._return_value = value
+
+
+def _changes_directory(config: DictConfig) -> bool:
+    chosen = config.hydra.job.chdir
+    if chosen is None:
+        return hasattr(version, "base_at_least") and not version.base_at_least("1.2")  # Hydra 1.4 has one behaviour
+    return bool(chosen)

@@ -1,0 +1,64 @@
+"""Writing files so that a reader never sees a part of one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file that takes the place of `path` when the block ends, and vanishes if it raises.
+
+    Args:
+        path: The file; its folder must exist.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part.
+
+    Args:
+        path: The file; its folder must exist.
+        data: Its content.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def dump_json(value: Any, indent: int | None = None) -> bytes:
+    """A value as JSON in UTF-8, on one line unless indented; what JSON does not know becomes text."""
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(value, indent=indent, separators=separators, ensure_ascii=False, default=str)
+    return text.encode(errors="backslashreplace")
+
+
+def link_tree(source: Path, target: Path, without: frozenset[str] = frozenset()) -> None:
+    """Let the files of one folder be in another too, as hard links where the file system has them, else as copies.
+
+    Args:
+        source: The folder.
+        target: The other folder; made.
+        without: Names of files to leave out.
+    """
+    for file in sorted(source.rglob("*")):
+        if file.is_file() and file.name not in without:
+            to = target / file.relative_to(source)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(file, to)
+            except OSError:
+                shutil.copy2(file, to)

@@ -1,0 +1,38 @@
+"""The file names of a run folder.
+
+<run>/run.json              the manifest: what was asked
+<run>/jobs.jsonl            a line for each job: its index, folder, key and overrides
+<run>/records/*.jsonl       the same records, many to a file, where a file for each is slow to read (a Modal volume)
+<run>/driver.json           where a detached run goes on
+<run>/driver.pkl            the encoded jobs of a detached run
+<run>/driver.log            what its driver printed
+<run>/cancel                somebody wants the run to stop
+<run>/<job>/record.json     the outcome: one line, written once, at the end
+<run>/<job>/live.json       how far the job is; a cache that may vanish
+<run>/<job>/value.pkl       the returned value, where it is too large for the record
+<run>/<job>/log.txt         stdout, stderr and logging, as it happened
+<run>/<job>/metrics.parquet a table the job wrote, if it wrote one
+<run>/results.parquet       one row for each job
+"""
+
+VERSION = 1
+"""The version of the format. A folder of a newer one is refused."""
+
+RUN = "run.json"
+JOBS = "jobs.jsonl"
+RECORD = "record.json"
+LIVE = "live.json"
+LOG = "log.txt"
+TABLE = "metrics.parquet"
+RESULTS = "results.parquet"
+VALUE = "value.pkl"
+RECORDS = "records"
+CANCEL = "cancel"
+DRIVER = "driver.json"
+PARCELS = "driver.pkl"
+DRIVER_LOG = "driver.log"
+MULTIRUN = "multirun.yaml"
+"""Written by Hydra's sweeper."""
+
+OF_A_RUN = (RUN, JOBS, RESULTS, MULTIRUN)
+"""A folder with one of these has been used by a run."""

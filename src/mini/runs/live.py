@@ -1,0 +1,28 @@
+"""How far a running job is: `live.json` in its folder. A cache; nothing depends on it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mini.runs import layout
+from mini.runs.files import dump_json, write_atomically
+
+
+def write_live(folder: Path, values: Mapping[str, Any]) -> None:
+    """Write how far a job is. A failure to write is no failure of the job."""
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / layout.LIVE, dump_json(dict(values)))
+
+
+def read_live(folder: Path) -> dict[str, Any] | None:
+    """What a job said last: `index`, `attempt`, `started`, `beat`, and `step`, `total`, `metrics`; or None."""
+    try:
+        live = json.loads((folder / layout.LIVE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return live if isinstance(live, dict) else None

@@ -1,0 +1,280 @@
+"""A job's record: an outcome as one line of JSON, and back. The only module that knows these bytes.
+
+JSON has no NaN and no infinity, and a diverged loss is a result: such a value is null in its place, and `nonfinite`
+lists where it was and what (`[["loss", "nan"]]`). Any reader of JSON can read a record.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mini.errors import RecordError
+from mini.job import Failure, Outcome, State
+from mini.runs import layout
+from mini.runs.files import dump_json, write_atomically
+from mini.runs.values import NONFINITE, split_nonfinite
+
+_BRIEF = re.compile(rb'\{"version":\d+,"index":(\d+),"key":"[^"\\]*","state":"(\w+)","attempt":(\d+),')
+_VALUE = b',"pickled":'  # the last entry
+_INLINE_VALUE = 64 * 1024  # bytes; a larger returned value stays out of the record
+_HEAD = 512  # bytes of a record, which `_BRIEF` matches in
+_SMALL = 2**16  # bytes
+
+
+@dataclass(frozen=True)
+class Record:
+    """A job's record, read back.
+
+    Args:
+        outcome: What became of the job.
+        row: Its flat columns, NaN and infinities in their places.
+    """
+
+    outcome: Outcome
+    row: Mapping[str, Any]
+
+
+class Brief(NamedTuple):
+    """The beginning of a record: what can be told of it without parsing the rest."""
+
+    job: int
+    attempt: int
+    state: str
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        """Of two records of a job the one with the higher rank stands: a result, else the later attempt."""
+        return self.state == State.DONE.value, self.attempt
+
+
+@dataclass(frozen=True)
+class BulkRecord:
+    """One record among the many of a file."""
+
+    brief: Brief
+    line: bytes
+    path: Path
+
+
+# Writing.
+
+
+def write_record(outcome: Outcome, row: Mapping[str, Any]) -> None:
+    """Write a job's record, unless a later attempt or a finished one of the same attempt stands there already.
+
+    Args:
+        outcome: What became of the job; `folder` must be set.
+        row: Flat columns: what was known of the job before, and what it returned.
+    """
+    assert outcome.folder is not None
+    folder = Path(outcome.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        with contextlib.suppress(RecordError, FileNotFoundError):
+            before = read_record(folder)
+            if before.outcome.attempt > outcome.attempt or (before.outcome.ok and not outcome.ok):
+                return
+        record = encode_record(outcome, row)
+        if outcome.pickled is not None and len(outcome.pickled) > _INLINE_VALUE:
+            write_atomically(folder / layout.VALUE, outcome.pickled)
+        write_atomically(folder / layout.RECORD, record)
+    (folder / layout.LIVE).unlink(missing_ok=True)
+
+
+def encode_record(outcome: Outcome, row: Mapping[str, Any]) -> bytes:
+    """A record as its line of JSON.
+
+    Args:
+        outcome: What became of the job.
+        row: As for `write_record`.
+    """
+    finite, nonfinite = split_nonfinite(row)
+    failure = outcome.failure
+    inline = outcome.pickled is not None and len(outcome.pickled) <= _INLINE_VALUE
+    record = {
+        "version": layout.VERSION,
+        "index": outcome.index,
+        "key": outcome.key,
+        "state": outcome.state.value,
+        "attempt": outcome.attempt,
+        "started": outcome.started,
+        "ended": outcome.ended,
+        "where": dict(outcome.where),
+        "failure": None
+        if failure is None
+        else {"type": failure.type, "message": failure.message, "traceback": failure.traceback},
+        "row": finite,
+        "nonfinite": nonfinite,
+        "pickled": base64.b64encode(outcome.pickled).decode() if inline and outcome.pickled else None,
+    }
+    return dump_json(record) + b"\n"
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from looking at a record and replacing it meanwhile."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # not every file system locks; there only one process writes a record
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+# Reading.
+
+
+def read_record(folder: Path) -> Record:
+    """Read a job's record.
+
+    Raises:
+        FileNotFoundError: There is none: the job has not finished.
+        RecordError: It is damaged; the message names the file.
+    """
+    path = folder / layout.RECORD
+    return decode_record(path.read_bytes(), folder, path)
+
+
+def read_value(folder: Path, outcome: Outcome) -> Outcome:
+    """A recorded outcome with its value, where that is too large for the record.
+
+    Raises:
+        RecordError: The file with the value is not there.
+    """
+    if not outcome.ok or outcome.pickled is not None:
+        return outcome
+    try:
+        return replace(outcome, pickled=(folder / layout.VALUE).read_bytes())
+    except FileNotFoundError as error:
+        raise RecordError(
+            f"{folder / layout.VALUE} is not there, and the record needs it; the value is lost"
+        ) from error
+
+
+def decode_record(data: bytes, folder: Path, path: Path) -> Record:
+    """A record from its line.
+
+    Args:
+        data: As `encode_record` made it.
+        folder: Of the job.
+        path: The file it is from, for the error.
+
+    Raises:
+        RecordError: It is damaged.
+    """
+    try:
+        raw = json.loads(data)
+        failure = raw["failure"]
+        outcome = Outcome(
+            index=raw["index"],
+            state=State(raw["state"]),
+            pickled=base64.b64decode(raw["pickled"]) if raw["pickled"] else None,
+            failure=None if failure is None else Failure(**failure),
+            started=raw["started"],
+            ended=raw["ended"],
+            attempt=raw["attempt"],
+            where=raw["where"],
+            folder=str(folder),
+            key=raw["key"],
+        )
+        row = dict(raw["row"])
+        row.update({column: NONFINITE[name] for column, name in raw["nonfinite"]})
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path} is damaged: {error!r}; the job counts as not recorded") from error
+    return Record(outcome, row)
+
+
+def read_line(path: str) -> bytes | None:
+    """A record's bytes, or None where there is no such file.
+
+    With as few calls as can be: a file object would cost as much again as the reading.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        data = os.read(handle, _SMALL)
+        while len(data) % _SMALL == 0 and (more := os.read(handle, _SMALL)):
+            data += more
+        return data
+    finally:
+        os.close(handle)
+
+
+def read_brief(path: str) -> Brief | None:
+    """The beginning of a record, or None where there is no such file.
+
+    Raises:
+        RecordError: It is damaged, or cut off.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        head = os.read(handle, _HEAD)
+        size = os.fstat(handle).st_size
+        tail = head[-2:] if size == len(head) else os.pread(handle, 2, max(0, size - 2))
+    finally:
+        os.close(handle)
+    found = brief(head)
+    if found is None or tail != b"}\n":
+        raise RecordError(f"{path} is damaged; the job counts as unreadable")
+    return found
+
+
+def brief(line: bytes) -> Brief | None:
+    """What the beginning of a record says; None where it is not one."""
+    found = _BRIEF.match(line)
+    return Brief(int(found[1]), int(found[3]), found[2].decode()) if found else None
+
+
+# For those who parse many at once.
+
+
+def without_value(line: bytes) -> bytes | None:
+    """A record up to its value, its closing brace left out; None where that place is not found."""
+    place = line.rfind(_VALUE)
+    return line[:place] if place >= 0 else None
+
+
+def queued_line(index: int, row: Mapping[str, Any]) -> bytes:
+    """What `without_value` would give of a job that has no record yet."""
+    return dump_json({"index": index, "state": State.QUEUED.value, "row": row, "nonfinite": []})[:-1]
+
+
+def entry_name(column: str) -> bytes:
+    """A column's name as a record has it. In text a quote is escaped, so what is found is a name and nothing else."""
+    return json.dumps(column, ensure_ascii=False).encode() + b":"
+
+
+# Many to a file.
+
+
+def bulk_files(run: Path) -> list[Path]:
+    """The files of a run folder that hold many records."""
+    return sorted((run / layout.RECORDS).glob("*.jsonl"))
+
+
+def bulk_records(run: Path) -> dict[int, BulkRecord]:
+    """The records in those files by index; of several of a job the one that stands."""
+    found: dict[int, BulkRecord] = {}
+    for path in bulk_files(run):
+        for line in path.read_bytes().splitlines():
+            about = brief(line)
+            if about is None or not line.endswith(b"}"):
+                continue  # cut off while it was written: the record in the job's folder has it
+            if about.job not in found or found[about.job].brief.rank <= about.rank:
+                found[about.job] = BulkRecord(about, line, path)
+    return found

@@ -1,0 +1,171 @@
+"""How a run goes, from what it left: the records are the truth, the live files say how far the rest is."""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mini.errors import RecordError
+from mini.job import State
+from mini.runs import layout, records
+from mini.runs.folder import RunFolder
+from mini.runs.live import read_live
+
+
+class RunState(enum.StrEnum):
+    """Where a run stands."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    """Nobody drives it, and not all of its jobs are finished."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A job without a record.
+
+    Args:
+        index: The job's index.
+        state: `QUEUED`, `RUNNING`, or `LOST`: begun, with nobody there to end it.
+        row: What it was given.
+        live: What it said last: `step`, `total`, `metrics`, `started`, `beat`; empty if it has not begun.
+    """
+
+    index: int
+    state: State
+    row: Mapping[str, Any]
+    live: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since it began; None if it has not."""
+        started = self.live.get("started")
+        return None if started is None else max(0.0, time.time() - float(started))
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a run goes.
+
+    Args:
+        id: The run's name.
+        state: Of the whole.
+        counts: How many jobs are in each state.
+        total: How many jobs there are.
+        began: Unix time, in seconds.
+        apparatus: Where its jobs run.
+        unfinished: Jobs without a record, those that run first.
+        damaged: What could not be read.
+    """
+
+    id: str
+    state: RunState
+    counts: Mapping[str, int]
+    total: int
+    began: float | None
+    apparatus: tuple[str, ...]
+    unfinished: tuple[Unfinished, ...]
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 failed or stopped, 3 still running."""
+        return {RunState.DONE: 0, RunState.RUNNING: 3}.get(self.state, 1)
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs; the names are stable."""
+        return {
+            "id": self.id,
+            "state": self.state.value,
+            "total": self.total,
+            "counts": dict(self.counts),
+            "began": self.began,
+            "apparatus": list(self.apparatus),
+            "unfinished": [
+                {"job": job.index, "state": job.state.value, "age": job.age, **_said(job.live)}
+                for job in self.unfinished
+            ],
+            "damaged": list(self.damaged),
+        }
+
+
+def look(
+    folder: RunFolder, *, driven: bool | None = None, live: Mapping[int, Mapping[str, Any]] | None = None
+) -> Status:
+    """Look at a run.
+
+    Args:
+        folder: The run.
+        driven: Whether somebody drives it; None to find out on this machine.
+        live: What the jobs said last, by index; None to read their live files.
+
+    Raises:
+        RunFolderError: There is no run, or one of a newer version.
+        RecordError: `jobs.jsonl` is damaged.
+    """
+    damaged: list[str] = []
+    try:
+        manifest = folder.manifest()
+    except RecordError as error:
+        manifest = {}
+        damaged.append(str(error))
+    driven = folder.is_driven() if driven is None else driven
+    bulk = records.bulk_records(folder.path)
+    counts: Counter[str] = Counter()
+    unfinished = []
+    jobs = folder.lines()
+    damaged += folder.problems
+    for job in jobs:
+        state = _state(f"{folder.path}/{job['folder']}", bulk.get(job["index"]), damaged)
+        if state is not None:
+            counts[state] += 1
+            continue
+        said = read_live(folder.path / job["folder"]) if live is None else live.get(job["index"])
+        now = State.QUEUED if said is None else State.RUNNING if driven else State.LOST
+        counts[now.value] += 1
+        unfinished.append(Unfinished(job["index"], now, job["row"], said or {}))
+    unfinished.sort(key=lambda job: (job.state is State.QUEUED, job.index))
+    return Status(
+        folder.path.name,
+        _of_all(counts, len(jobs), driven),
+        dict(sorted(counts.items())),
+        len(jobs),
+        manifest.get("began"),
+        tuple(manifest.get("apparatus") or ()),
+        tuple(unfinished),
+        tuple(damaged),
+    )
+
+
+def _of_all(counts: Mapping[str, int], total: int, driven: bool) -> RunState:
+    waiting = sum(counts.get(state.value, 0) for state in (State.QUEUED, State.RUNNING, State.LOST))
+    unsettled = waiting - counts.get(State.LOST.value, 0)
+    if driven:
+        return RunState.RUNNING
+    if counts.get(State.DONE.value, 0) == total:
+        return RunState.DONE
+    return RunState.STOPPED if unsettled or counts.get(State.CANCELLED.value, 0) else RunState.FAILED
+
+
+def _state(folder: str, other: records.BulkRecord | None, damaged: list[str]) -> str | None:
+    """A job's state by the beginning of the record that stands; None where there is none."""
+    try:
+        found = records.read_brief(f"{folder}/{layout.RECORD}")
+    except RecordError as error:
+        if other is None:
+            damaged.append(str(error))
+            return "unreadable"
+        found = None
+    if found is None:
+        return other.brief.state if other else None
+    return other.brief.state if other and other.brief.rank > found.rank else found.state
+
+
+def _said(live: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: live[name] for name in ("step", "total", "metrics") if name in live}

@@ -1,0 +1,148 @@
+"""What a job may ask of where it runs: its folder, and a way to say how far it is.
+
+Both helpers also work with no apparatus at all, so a function that uses them can be called by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mini.runs.live import write_live
+
+_MOMENT = 0.2  # seconds until a job is said to be running
+_INTERVAL = 0.2  # seconds between two writes of a job's live file
+
+
+@dataclass
+class Context:
+    """The job this process is running.
+
+    Args:
+        index: The job's index.
+        attempt: Which try this is.
+        folder: The job's folder.
+        record: Whether the folder is kept up to date with what the job does.
+        row: Columns for the job's record; whoever runs inside the job may add some.
+    """
+
+    index: int
+    attempt: int
+    folder: Path | None
+    record: bool
+    row: dict[str, Any] = field(default_factory=dict)
+    _live: dict[str, Any] = field(default_factory=dict)
+    _written: float = 0.0
+    _over: bool = False
+    _timer: threading.Timer | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def live(self, *, force: bool = False, **values: Any) -> None:
+        """Note what the job is doing, at most five times a second unless forced."""
+        self._live.update(values)
+        now = time.time()
+        if self.folder is None or not self.record or (not force and now - self._written < _INTERVAL):
+            return
+        self._written = 0.0 if force else now  # what is forced delays nothing that the job says
+        with self._lock:
+            if self._over:
+                return
+            self._write(now)
+
+    def begin(self, started: float) -> None:
+        """Note that the job runs, once it has for a moment: most of a short job's time would go into that."""
+        self._live["started"] = started
+        if self.folder is None or not self.record:
+            return
+        self._timer = threading.Timer(_MOMENT, self.live, kwargs={"force": True})
+        self._timer.daemon = True
+        self._timer.start()
+
+    def end(self) -> None:
+        """Note nothing more; the record is about to say it all."""
+        with self._lock:
+            self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _write(self, now: float) -> None:
+        assert self.folder is not None
+        beat = {"index": self.index, "attempt": self.attempt, "pid": os.getpid(), "beat": now}
+        write_live(self.folder, beat | self._live)
+
+    def said(self) -> dict[str, Any]:
+        """What the job said last of how far it is."""
+        return dict(self._live)
+
+
+_current: Context | None = None
+
+
+def current() -> Context | None:
+    """The job this process is running, or None."""
+    return _current
+
+
+def enter(context: Context | None) -> Context | None:
+    """Make `context` the current job, and return the one before it."""
+    global _current
+    before, _current = _current, context
+    return before
+
+
+def job_dir() -> Path:
+    """The folder of the running job, where everything it writes belongs.
+
+    Returns:
+        An existing folder: the job's own; in a plain Hydra application, Hydra's output directory; in any other
+        process a new folder under `outputs/loose/`, the same one for the whole process.
+    """
+    if _current is not None and _current.folder is not None:
+        folder = _current.folder
+    else:
+        folder = _hydra_output_dir() or _loose_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def progress(step: int, total: int | None = None, **metrics: float) -> None:
+    """Say how far the running job is.
+
+    Cheap enough to call for every batch: it writes at most five times a second, and at the last step.
+
+    Args:
+        step: How many steps are done.
+        total: How many there are, if that is known.
+        metrics: Numbers worth a look while the job runs, such as `loss`.
+    """
+    values = {name: float(value) for name, value in metrics.items()}
+    if _current is not None:
+        _current.live(force=step == total, step=int(step), total=total, metrics=values)
+    elif sys.stderr.isatty():
+        _print_progress(step, total, values)
+
+
+def _print_progress(step: int, total: int | None, metrics: Mapping[str, float]) -> None:
+    figures = " ".join(f"{name}={value:.4g}" for name, value in metrics.items())
+    of = f"/{total}" if total is not None else ""
+    print(f"\r{step}{of} {figures}\033[K", end="\n" if step == total else "", file=sys.stderr, flush=True)
+
+
+def _hydra_output_dir() -> Path | None:
+    module = sys.modules.get("hydra.core.hydra_config")  # a job without Hydra must not pay for importing it
+    if module is None or not module.HydraConfig.initialized():
+        return None
+    output_dir = module.HydraConfig.get().runtime.get("output_dir")
+    return Path(output_dir) if output_dir else None
+
+
+@cache
+def _loose_folder() -> Path:
+    return Path("outputs", "loose", f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}").absolute()

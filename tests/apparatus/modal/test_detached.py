@@ -1,0 +1,234 @@
+"""Runs on Modal that outlive the command, over the wire, looked at with the CLI."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mini import ModalApparatus, Run, job_dir, progress
+from mini.apparatus.modal import runs
+from mini.job import Outcome, State
+from mini.loopback.plane import TOKEN, Loopback
+from mini.runs.folder import RunFolder
+from mini.runs.records import encode_record
+from mini.runs.status import RunState
+
+PROJECT = Path(__file__).parents[3]
+pytestmark = pytest.mark.timeout(90)
+READING = {"FunctionCreate", "ImageGetOrCreate", "AppCreate", "FunctionMap"}
+
+
+@pytest.fixture
+def cloud(monkeypatch, tmp_path, in_project):
+    """A control plane that outlives any client, and a token for it."""
+    from modal.config import config
+
+    known = {"server_url": None, "token_id": TOKEN[0], "token_secret": TOKEN[1]}
+    original = config.get
+    monkeypatch.setattr(config, "get", lambda name, *a, **k: known.get(name) or original(name, *a, **k))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # The environment of the containers need not be made again for each test.
+    with Loopback() as loopback:
+        known["server_url"] = loopback.url
+        environment = {"MODAL_SERVER_URL": loopback.url, "MODAL_TOKEN_ID": TOKEN[0], "MODAL_TOKEN_SECRET": TOKEN[1]}
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        yield loopback
+        for client in runs._clients.values():
+            client.__exit__(None, None, None)
+        runs._clients.clear()
+
+
+def mini(*arguments, code=0, cwd=None):
+    done = subprocess.run(
+        [sys.executable, "-m", "mini.cli", *arguments], capture_output=True, text=True, timeout=60, cwd=cwd
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def spawn(fn, *iterables, name, **options):
+    with ModalApparatus("mini", **options) as apparatus:
+        return apparatus.spawn(fn, *iterables, name=name)
+
+
+def test_a_run_goes_on_without_a_client_and_is_found_from_another_checkout(cloud, tmp_path):
+    def work(x):
+        time.sleep(0.3)
+        print("job", x)
+        (job_dir() / "file.txt").write_text(str(x))
+        return {"square": x * x}
+
+    run = spawn(work, range(6), name="left", max_containers=2)
+    assert run.status().state is RunState.RUNNING
+    assert run.wait(60).counts == {"done": 6}
+    assert run.results() == [{"square": x * x} for x in range(6)]
+    assert "job 3" in run.logs(3)
+
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "pyproject.toml").write_text('[project]\nname = "mini"\n')
+    before = Counter(cloud.state.requests)
+    assert mini("ls", "--app", "modal", cwd=other) == "left\n"
+    assert "left  done  6 done  modal" in mini("status", "le", "--app", "modal", cwd=other)
+    table = json.loads(mini("results", "--app", "modal", "--json", cwd=other))
+    assert [row["square"] for row in table] == [x * x for x in range(6)]
+    assert "job 3" in mini("logs", "left", "3", "--app", "modal", cwd=other)
+    assert not READING & (Counter(cloud.state.requests) - before).keys(), "reading starts nothing"
+    assert "6 files" in mini("pull", "left", "--include", "*/file.txt", cwd=other)
+    assert (other / "outputs" / "left" / "5" / "file.txt").read_text() == "5"
+
+
+def test_progress_is_seen_and_the_cache_may_vanish(cloud, tmp_path):
+    def work(x):
+        progress(3, 10, loss=0.5)
+        while not (tmp_path / "go").exists():
+            time.sleep(0.1)
+        return x
+
+    run = spawn(work, range(3), name="live", max_containers=1)
+    deadline = time.monotonic() + 40
+    while not any(job.live.get("step") == 3 for job in run.status().unfinished):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    counts = run.status().counts
+    assert counts == {"queued": 2, "running": 1}
+    (tmp_path / "go").touch()
+    before = run.wait(60).as_json(), run.results()
+    for entries in cloud.state.dicts.values():
+        entries.clear()
+    assert (run.status().as_json(), run.results()) == before
+
+
+def test_cancelling_keeps_what_is_done(cloud):
+    run = spawn(time.sleep, [0, 0, 60, 60, 60], name="stop", max_containers=2)
+    deadline = time.monotonic() + 40
+    while run.status().counts.get("done", 0) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert run.cancel().counts == {"cancelled": 3, "done": 2}
+    assert run.status().state is RunState.STOPPED
+
+
+def test_a_container_that_is_killed_costs_no_job(cloud):
+    cloud.faults.kill_every = 5
+    run = spawn(lambda x: x + 1, range(20), name="killed", max_containers=2)
+    assert run.wait(80).counts == {"done": 20}
+    assert run.results() == list(range(1, 21))
+
+
+def test_a_job_that_is_lost_for_good_is_settled_by_whoever_looks(cloud):
+    def die(x):
+        if x == 1:
+            os._exit(9)
+        return x
+
+    run = spawn(die, range(3), name="lost", max_containers=1)
+    assert run.wait(80).counts == {"done": 2, "lost": 1}
+    assert "lost" in mini("logs", "lost")
+
+
+def test_a_budget_is_kept_by_whoever_looks_first(cloud):
+    from mini.handle import begin
+    from mini.job import Job
+
+    folder = RunFolder("outputs/late")
+    with ModalApparatus("mini", max_containers=1) as apparatus:
+        jobs = [Job(i, time.sleep, (60,), folder=str(folder.path / str(i)), record=True) for i in range(2)]
+        begin([(apparatus, jobs)], folder, {"began": time.time()}, deadline=time.time() + 1)
+    time.sleep(1)
+    assert Run(folder).status().counts == {"cancelled": 2}
+
+
+def test_two_thousand_jobs_are_read_in_few_requests(cloud):
+    run = spawn(abs, [1], name="big")
+    run.wait(60)
+    folder, volume = run.folder, next(iter((cloud.plane._folder / "volumes").iterdir()))
+    # As two thousand jobs in eight containers would have left it.
+    lines = [json.dumps({"index": i, "folder": str(i), "key": "", "row": {}}) + "\n" for i in range(2000)]
+    (folder.path / "jobs.jsonl").write_text("".join(lines))
+    for container in range(8):
+        records = [
+            encode_record(Outcome(i, State.DONE, pickled=b"N."), {"metrics.loss": i / 7})
+            for i in range(container, 2000, 8)
+        ]
+        (volume / "big" / "records" / f"ta-{container}.jsonl").write_bytes(b"".join(records))
+    before = cloud.state.requests.total()
+    assert Run.open("big").status().counts == {"done": 2000}
+    assert cloud.state.requests.total() - before < 30
+
+
+def test_a_run_there_that_nobody_knows(cloud):
+    spawn(abs, [1], name="known").wait(60)
+    mini("status", "unknown", "--app", "modal", code=4)
+
+
+def test_a_client_that_is_killed_leaves_a_run_that_can_be_looked_at_and_resumed(cloud, tmp_path):
+    script = tmp_path / "counting.py"
+    script.write_text(
+        "import time, hydra\nfrom pathlib import Path\n"
+        "@hydra.main(version_base='1.3', config_path=None)\n"
+        "def main(cfg):\n"
+        "    with Path(cfg.marks, str(cfg.x)).open('a') as file:\n        file.write('x')\n"
+        "    time.sleep(0.3)\n    return cfg.x\n"
+        "main()\n"
+    )
+    (tmp_path / "marks").mkdir()
+    command = [
+        *(sys.executable, script, "-m", "hydra/launcher=apparatus", "hydra.launcher.apparatus=modal"),
+        *(f"+marks={tmp_path}/marks", "+x=range(0,12)"),
+    ]
+    client = subprocess.Popen(
+        [*command, "hydra.sweep.dir=outputs/first"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 40
+    while len(list((tmp_path / "marks").iterdir())) < 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    client.kill()
+    client.wait()
+    time.sleep(1.5)  # what runs goes on to its end
+    finished = Run.open("first").status().counts["done"]
+    assert finished >= 2
+    before = {path.name: path.read_text() for path in (tmp_path / "marks").iterdir()}
+    done = subprocess.run(
+        [*command, "hydra.launcher.apparatus=local", "hydra.sweep.dir=outputs/second", "hydra.launcher.resume=first"],
+        capture_output=True,
+        text=True,
+        timeout=80,
+    )
+    taken = int(done.stderr.split(" of 12 jobs are done already")[0].rsplit(maxsplit=1)[-1])
+    assert taken >= finished, done.stderr
+    assert before
+    assert Run.open("second").status().counts == {"done": 12}
+
+
+@pytest.mark.slow
+def test_a_hydra_sweep_may_be_left_on_modal(cloud):
+    application = PROJECT / "tests" / "launcher" / "application.py"
+    done = subprocess.run(
+        [
+            *(sys.executable, application, "apparatus=modal", "gpu=t4", "x=0,1,2", "do=raise"),
+            *("hydra.launcher.detach=true", "hydra.sweep.dir=outputs/sweep"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "mini watch sweep" in done.stdout, done.stderr
+    assert "sweep: failed, 2 done, 1 failed" in mini("watch", "sweep", code=1)
+    # And what failed there is tried again here.
+    assert (
+        "[1/1] #1 failed"
+        in subprocess.run(
+            [sys.executable, "-m", "mini.cli", "retry", "sweep", "--apparatus", "local"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        ).stderr
+    )
