@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mini.apparatus.base import Apparatus
     from mini.apparatus.debug.apparatus import DebugApparatus
+    from mini.apparatus.handle import Run
     from mini.apparatus.local.apparatus import LocalApparatus
     from mini.apparatus.modal.apparatus import ModalApparatus
     from mini.apparatus.rehearsal.apparatus import RehearsalApparatus
     from mini.errors import MiniError
-    from mini.handle import Run
     from mini.job import Job, JobError, Outcome, State
     from mini.worker.context import job_dir, progress
 
@@ -26,7 +26,7 @@ _HOMES = {
     "ModalApparatus": "mini.apparatus.modal.apparatus",
     "Outcome": "mini.job",
     "RehearsalApparatus": "mini.apparatus.rehearsal.apparatus",
-    "Run": "mini.handle",
+    "Run": "mini.apparatus.handle",
     "State": "mini.job",
     "job_dir": "mini.worker.context",
     "progress": "mini.worker.context",

@@ -23,7 +23,7 @@ _GLANCE = 0.25  # seconds between two looks at whether a run shall stop
 
 
 @dataclass(frozen=True)
-class Group:
+class Placement:
     """Jobs that run on one apparatus, encoded already or not."""
 
     apparatus: Apparatus
@@ -55,19 +55,19 @@ class Stopped(BaseException):
         self.outcomes = outcomes
 
 
-class Interrupted(Stopped, KeyboardInterrupt):
+class BatchInterrupted(Stopped, KeyboardInterrupt):
     """The user interrupted a batch."""
 
 
-def run(
-    groups: Sequence[Group],
+def run_jobs(
+    placements: Sequence[Placement],
     folder: RunFolder,
     watcher: Watcher,
-    asked: Mapping[str, Any] | None = None,
+    manifest: Mapping[str, Any] | None = None,
     *,
     known: Sequence[tuple[Job, Outcome]] = (),
-    again: bool = False,
-    limits: Limits = Limits(),
+    in_place: bool = False,
+    limits: Limits | None = None,
 ) -> list[Outcome]:
     """Run jobs to their end.
 
@@ -75,12 +75,12 @@ def run(
     starts. A job that fails stops no other. At the end the files of jobs that ran elsewhere come home.
 
     Args:
-        groups: The jobs, by where they run; indices are distinct over all groups, and every job has a folder.
+        placements: The jobs, by where they run; indices are distinct over all, and every job has a folder.
         folder: The run they belong to.
         watcher: Told of each job that is over.
-        asked: What `run.json` says; None for more jobs of a run that has begun.
+        manifest: What `run.json` says; None for more jobs of a run that has begun.
         known: Jobs of the run that need not run, with what became of them; their folders are there.
-        again: Whether the jobs may have been here before, and their folders hold something.
+        in_place: Whether the jobs may have been here before, and their folders hold something.
         limits: When to stop before the end.
 
     Returns:
@@ -90,27 +90,30 @@ def run(
         UsageError: Something is wrong with a job or its folder; nothing was started.
         CloudError: The cloud is not ready, and nothing was started; or the connection was lost on the way, and what
             had finished is recorded.
-        Interrupted: On Ctrl-C; the jobs were stopped.
+        BatchInterrupted: On Ctrl-C; the jobs were stopped.
         Stopped: A limit was met, or somebody cancelled the run; the jobs were stopped.
     """
-    jobs = sorted((job for group in groups for job in group.jobs), key=lambda job: job.index)
-    if not again:
+    jobs = sorted((job for placement in placements for job in placement.jobs), key=lambda job: job.index)
+    if not in_place:
         folder.require_free(jobs)
     encoded = [
-        (group.apparatus, group.apparatus.encode(group.jobs) if group.parcels is None else group.parcels)
-        for group in groups
+        (
+            placement.apparatus,
+            placement.apparatus.encode(placement.jobs) if placement.parcels is None else placement.parcels,
+        )
+        for placement in placements
     ]
-    places = _by_place(groups)
+    places = _by_place(placements)
     for apparatus, _ in encoded:
         apparatus.ready()
-    if asked is not None:
-        folder.begin(asked)
+    if manifest is not None:
+        folder.begin(manifest)
     with folder.driving():
-        if any(group.parcels is None for group in groups) or known:
+        if any(placement.parcels is None for placement in placements) or known:
             folder.add_jobs(sorted([*jobs, *(job for job, _ in known)], key=lambda job: job.index))
         for apparatus, _ in places:
             apparatus.announce(folder)
-        outcomes = _run(encoded, places, jobs, folder, watcher, limits)
+        outcomes = _run(encoded, places, jobs, folder, watcher, limits or Limits())
     return sorted([*outcomes, *(outcome for _, outcome in known)], key=lambda outcome: outcome.index)
 
 
@@ -134,7 +137,7 @@ def _run(
             if guard.why is not None and len(outcomes) < len(jobs):
                 raise Stopped(guard.why, outcomes, len(jobs))
         except KeyboardInterrupt as error:
-            raise Interrupted("interrupted", outcomes, len(jobs)) from error
+            raise BatchInterrupted("interrupted", outcomes, len(jobs)) from error
         finally:
             for stream in streams:
                 stream.close()
@@ -191,11 +194,11 @@ class _Guard:
             stream.close()
 
 
-def _by_place(groups: Sequence[Group]) -> list[tuple[Apparatus, list[Job]]]:
+def _by_place(placements: Sequence[Placement]) -> list[tuple[Apparatus, list[Job]]]:
     """The jobs by where their files are: views of one apparatus share a volume."""
     places: dict[int, tuple[Apparatus, list[Job]]] = {}
-    for group in groups:
-        places.setdefault(id(group.apparatus.volume), (group.apparatus, []))[1].extend(group.jobs)
+    for placement in placements:
+        places.setdefault(id(placement.apparatus.volume), (placement.apparatus, []))[1].extend(placement.jobs)
     return list(places.values())
 
 

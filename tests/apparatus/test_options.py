@@ -1,26 +1,22 @@
 """The groups that say where a job runs."""
 
-from pathlib import Path
-
 import pytest
-from omegaconf import OmegaConf
 
-import mini.conf
-from mini import spec
+from mini.apparatus import options, registry
+from mini.apparatus.groups import Gpu, Image
 from mini.errors import OptionError
+from mini.launcher import spec
 
 
-@pytest.mark.parametrize(
-    "path",
-    sorted(Path(mini.conf.__file__).parent.glob("*/*.yaml")),
-    ids=lambda p: f"{p.parent.name}={p.stem}",
-)
-def test_every_packaged_option_is_valid_and_says_all_its_keys(path):
-    node = OmegaConf.to_container(OmegaConf.load(path))
-    assert node.pop("defaults") == ["_open"]
-    parsed = getattr(spec.parse({path.parent.name: node}), path.parent.name)
-    named = {field for field in node if field != "kind"}
-    assert named == set(parsed.__dataclass_fields__) - {"kind"}
+@pytest.mark.parametrize("kind", registry.kinds())
+def test_the_config_group_of_an_engine_gives_its_defaults(kind):
+    schema = registry.find(kind).options
+    assert options.parse(schema, options.defaults(schema), "apparatus") == schema()
+
+
+@pytest.mark.parametrize("schema", [*(registry.find(kind).options for kind in registry.OWN), Gpu, Image])
+def test_every_option_has_a_line_of_help(schema):
+    assert all(one.help and not one.help.endswith(".") for one in options.fields(schema).values())
 
 
 def test_specs_that_say_the_same_are_equal():
@@ -35,9 +31,9 @@ def test_specs_that_say_the_same_are_equal():
     ("config", "said"),
     [
         ({"gpu": "a100"}, "gpu must be a group of options, not 'a100'"),
-        ({"gpu": {"count": True}}, "gpu.count=True is not possible: it must be int"),
+        ({"gpu": {"count": True}}, "gpu.count=True is not possible: it must be a whole number, 1 or more"),
         ({"image": {"apt": "ffmpeg"}}, "image.apt='ffmpeg' is not possible"),
-        ({"apparatus": {"kind": "debug", "pdb": 1}}, "apparatus.pdb=1 is not possible: it must be bool"),
+        ({"apparatus": {"kind": "debug", "pdb": 1}}, "apparatus.pdb=1 is not possible: it must be true or false"),
         ({"apparatus": {"kind": "local", "timeout": "soon"}}, "apparatus.timeout='soon' is not possible"),
     ],
 )

@@ -58,7 +58,7 @@ def test_on_a_terminal_there_is_a_bar_for_each_running_job(tmp_path):
         "    for step in range(1, 11):\n        progress(step, 10, loss=1 / step)\n        time.sleep(0.3)\n"
         "with LocalApparatus(workers=2) as a:\n"
         "    jobs = [Job(i, work, (i,), folder=f'run/{i}', record=True, row={'overrides.x': i}) for i in range(2)]\n"
-        "    batch.run([batch.Group(a, jobs)], RunFolder('run'), terminal.Display(jobs), {})\n"
+        "    batch.run_jobs([batch.Placement(a, jobs)], RunFolder('run'), terminal.Display(jobs), {})\n"
     )
     screen = pyte.Screen(100, 30)
     stream = pyte.ByteStream(screen)

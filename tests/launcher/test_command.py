@@ -25,7 +25,7 @@ def run(*overrides, **options):
         (["gpu=misspelt"], "gpu.conut is not an option of gpu; did you mean 'count'?"),
         (["image.atp=[x]"], "image.atp is not an option of image; did you mean 'apt'?"),
         (["apparatus.workers=0"], "workers=0 is not possible: it must be a whole number, 1 or more"),
-        (["apparatus.workers=two"], "apparatus.workers='two' is not possible: it must be int | None"),
+        (["apparatus.workers=two"], "apparatus.workers='two' is not possible: it must be a whole number, 1 or more"),
         (["apparatus.kind=lokal"], "apparatus.kind='lokal' is unknown; did you mean 'local'"),
         (["apparatus=lokal"], "Could not find 'apparatus/lokal'"),
         (["gpu=a1000", "x=1,2"], "Could not find 'gpu/a1000'"),

@@ -11,30 +11,20 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
+from mini.apparatus import handle, options
+from mini.apparatus.volume import Volume
 from mini.errors import OptionError, RecordError, UsageError, did_you_mean
 from mini.job import Job, Outcome
+from mini.limits import Limits
 from mini.runs import records
 from mini.runs.folder import RunFolder
 from mini.worker import pickling
 from mini.worker.pickling import Parcel
 
-if TYPE_CHECKING:
-    from mini.handle import Run
-
 Hook = Callable[[], Any]
 _batches = itertools.count()
-
-
-class Volume(Protocol):
-    """Where an apparatus's jobs leave their files. Paths are relative to it."""
-
-    def listdir(self, path: str = "", *, recursive: bool = False) -> list[str]: ...  # noqa: D102
-    def read(self, path: str) -> bytes: ...  # noqa: D102
-    def upload(self, source: Path | str, path: str) -> None: ...  # noqa: D102
-    def download(self, path: str, target: Path | str) -> Path: ...  # noqa: D102
-    def remove(self, path: str, *, recursive: bool = False) -> None: ...  # noqa: D102
 
 
 class Stream(Iterator[Outcome]):
@@ -97,12 +87,21 @@ class Apparatus(abc.ABC):
     kind: ClassVar[str]
     """The name of the apparatus in config."""
 
-    options: ClassVar[Mapping[str, Callable[[Any], Any]]]
-    """What `w` takes, each with a check that returns the value or raises ValueError saying what it must be."""
+    options_type: ClassVar[type[Any]]
+    """What `w` takes: a frozen dataclass, its fields made with `mini.apparatus.options.option`."""
+
+    files_are_here: ClassVar[bool] = True
+    """Whether jobs write their files straight into the run folder on this machine."""
+
+    can_be_driven: ClassVar[bool] = True
+    """Whether a process without a terminal can take this one's place, for a run that is detached."""
+
+    goes_on_alone: ClassVar[bool] = False
+    """Whether a run can go on with no process of this machine: then there is `detach`."""
 
     def __init__(self, name: str = "mini", **options: Any) -> None:
         self.name = name
-        self._options: dict[str, Any] = self._checked(options)
+        self.options: Any = self._with(self.options_type(), options)
         self._hooks: tuple[Hook, ...] = ()
         self._closed = _Flag()
 
@@ -158,7 +157,7 @@ class Apparatus(abc.ABC):
         *iterables: Iterable[Any],
         kwargs: Mapping[str, Any] | None = None,
         name: str | None = None,
-    ) -> Run:
+    ) -> handle.Run:
         """As `map`, for work that outlives the caller: the jobs go on when this process is gone.
 
         Args:
@@ -175,13 +174,11 @@ class Apparatus(abc.ABC):
             RunFolderError: There is a run of that name.
             UsageError: This apparatus has nothing that outlives the caller.
         """
-        from mini.handle import spawn
-
         if not iterables:
             raise UsageError("spawn needs at least one iterable, as map does")
         self._require_open()
         calls = [(args, kwargs or {}) for args in zip(*iterables, strict=False)]
-        return spawn(self, fn, calls, name)
+        return handle.spawn(self, fn, calls, name)
 
     async def arun(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """As `run`, without blocking the event loop. Cancelling it stops the job."""
@@ -205,7 +202,7 @@ class Apparatus(abc.ABC):
         """The same apparatus with other options.
 
         Args:
-            options: As the apparatus's `options` lists them.
+            options: The fields of the engine's options dataclass.
 
         Returns:
             A view that shares workers and volume with this one; closing either closes both.
@@ -213,10 +210,7 @@ class Apparatus(abc.ABC):
         Raises:
             OptionError: An option is unknown or its value impossible.
         """
-        view = object.__new__(type(self))
-        view.__dict__.update(self.__dict__)
-        view._options = self._options | self._checked(options)
-        return view
+        return self.view(self._with(self.options, options))
 
     def before_each(self, hook: Hook) -> Hook:
         """Call `hook()` in the worker before each job, in the order of registration. Usable as a decorator.
@@ -247,6 +241,17 @@ class Apparatus(abc.ABC):
 
     # What the rest of the package calls.
 
+    def view(self, options: Any) -> Self:
+        """As `w`, with all options at once.
+
+        Args:
+            options: An instance of `options_type`.
+        """
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view.options = options
+        return view
+
     def encode(self, jobs: Sequence[Job]) -> list[Parcel]:
         """Make jobs ready to travel; starts nothing.
 
@@ -272,26 +277,34 @@ class Apparatus(abc.ABC):
         self._require_open()
         return self._start(parcels)
 
-    def ready_to_detach(self) -> None:
+    def require_detachable(self) -> None:
         """Refuse what cannot go on without this process, before anything is recorded.
 
         Raises:
             UsageError: Nothing of this apparatus outlives the caller.
         """
-        raise UsageError(f"nothing of apparatus={self.kind} outlives the command; use local or modal")
+        if not (self.can_be_driven or self.goes_on_alone):
+            raise UsageError(f"nothing of apparatus={self.kind} outlives the command; use local or modal")
 
-    def detach(self, parcels: Sequence[Parcel], folder: RunFolder) -> dict[str, Any]:
-        """Start encoded jobs of a run somewhere else, where they go on without this process.
+    def detach(
+        self, folder: RunFolder, parts: Sequence[tuple[Self, Sequence[Parcel]]], limits: Limits
+    ) -> dict[str, Any]:
+        """Start the encoded jobs of a run where they go on without this process; only if `goes_on_alone`.
+
+        Args:
+            folder: The run, begun.
+            parts: Views of this apparatus, and the jobs of each.
+            limits: When the run shall stop; kept by the engine, whether somebody looks or not.
 
         Returns:
-            What is needed to find them again: JSON values.
+            What the engine's `attach` needs to find them again: JSON values.
         """
         raise NotImplementedError
 
     def ready(self) -> None:  # noqa: B027 - here nothing has to be got ready
         """Get ready to start jobs, so that what is wrong is known before a run is recorded."""
 
-    def asked(self) -> dict[str, Any]:
+    def manifest(self) -> dict[str, Any]:
         """What `run.json` says of it: JSON values."""
         return {}
 
@@ -323,29 +336,6 @@ class Apparatus(abc.ABC):
     def _folder(self, batch: str, index: int) -> str | None:
         """Where a job that is not part of a run may leave files."""
 
-    # Helpers for backends.
-
-    def _again(self, parcel: Parcel, outcome: Outcome) -> Parcel | None:
-        """The next attempt of a job, or None if it is not to be tried again."""
-        if outcome.ok or outcome.attempt > self._options.get("retries", 0):
-            return None
-        return pickling.again(parcel)
-
-    def _settle(self, parcel: Parcel, outcome: Outcome) -> Outcome:
-        """Record what the worker could not: that it died. A result that it had recorded before it died stands."""
-        job = parcel.job
-        if not job.record or job.folder is None:
-            return outcome
-        try:
-            recorded = records.read_record(Path(job.folder)).outcome
-            if recorded.attempt == job.attempt:
-                return recorded
-        except (FileNotFoundError, RecordError):
-            pass
-        outcome = replace(outcome, folder=job.folder)
-        records.write_record(outcome, job.row)
-        return outcome
-
     # Its own.
 
     def _require_open(self) -> None:
@@ -368,16 +358,14 @@ class Apparatus(abc.ABC):
             raise UsageError("map needs at least one iterable; for a single call there is run(fn, ...)")
         return self._starting(fn, [(args, kwargs or {}) for args in zip(*iterables, strict=False)])
 
-    def _checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def _with(self, before: Any, given: Mapping[str, Any]) -> Any:
+        valid = options.fields(self.options_type)
         checked = {}
-        for name, value in options.items():
-            if name not in self.options:
-                raise OptionError(f"{type(self).__name__} has no option {name!r}; {did_you_mean(name, self.options)}")
-            try:
-                checked[name] = self.options[name](value)
-            except (ValueError, TypeError) as error:
-                raise OptionError(f"{name}={value!r} is not possible: {error}") from None
-        return checked
+        for name, value in given.items():
+            if name not in valid:
+                raise OptionError(f"{type(self).__name__} has no option {name!r}; {did_you_mean(name, valid)}")
+            checked[name] = valid[name].checked(value, name)
+        return replace(before, **checked)
 
 
 class _Flag:
@@ -428,41 +416,33 @@ def _value(outcome: Outcome, return_exceptions: bool) -> Any:
     return outcome.result()
 
 
+def retried(parcel: Parcel, outcome: Outcome, retries: int) -> Parcel | None:
+    """The next attempt of a job, or None if it is not to be tried again."""
+    if outcome.ok or outcome.attempt > retries:
+        return None
+    return pickling.next_attempt(parcel)
+
+
+def record_loss(parcel: Parcel, outcome: Outcome) -> Outcome:
+    """Record what a worker could not: that it died.
+
+    Returns:
+        What is on record: a result that the worker had recorded before it died stands.
+    """
+    job = parcel.job
+    if not job.record or job.folder is None:
+        return outcome
+    try:
+        recorded = records.read_record(Path(job.folder)).outcome
+        if recorded.attempt == job.attempt:
+            return recorded
+    except (FileNotFoundError, RecordError):
+        pass
+    outcome = replace(outcome, folder=job.folder)
+    records.write_record(outcome, job.row)
+    return outcome
+
+
 def _next(stream: Stream) -> Outcome | None:
     # StopIteration cannot pass through a future.
     return next(stream, None)
-
-
-# Checks of options that several apparatus take.
-
-
-def whole(least: int) -> Callable[[Any], int]:
-    """A check that a value is a whole number, `least` or more."""
-
-    def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"it must be a whole number, {least} or more")
-        return value
-
-    return check
-
-
-def seconds(value: Any) -> float | None:
-    """Check a duration: a positive number of seconds, or None for no limit."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ValueError("it must be a number of seconds above 0, or None for no limit")
-    return float(value)
-
-
-def boolean(value: Any) -> bool:
-    """Check that a value is True or False."""
-    if not isinstance(value, bool):
-        raise ValueError("it must be true or false")
-    return value
-
-
-def anything(value: Any) -> Any:
-    """Accept a value that only another apparatus uses, so that a program can move between them unchanged."""
-    return value

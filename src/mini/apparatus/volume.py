@@ -1,11 +1,22 @@
-"""Where run folders live on this machine: a folder with the operations every apparatus's volume has."""
+"""Where run folders live: the operations of every volume, and a folder of this machine as one."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from mini.errors import UsageError
+
+
+class Volume(Protocol):
+    """Where the jobs of an apparatus leave their files. Paths are relative to it."""
+
+    def listdir(self, path: str = "", *, recursive: bool = False) -> list[str]: ...  # noqa: D102 - as LocalVolume's
+    def read(self, path: str) -> bytes: ...  # noqa: D102
+    def upload(self, source: Path | str, path: str) -> None: ...  # noqa: D102
+    def download(self, path: str, target: Path | str) -> Path: ...  # noqa: D102
+    def remove(self, path: str, *, recursive: bool = False) -> None: ...  # noqa: D102
 
 
 class LocalVolume:

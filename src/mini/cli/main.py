@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mini.errors import MiniError, NoSuchRun, UsageError
 
@@ -25,10 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     chosen = parser.parse_args(arguments)
     try:
-        from mini.cli import verbs
-
-        code: int = chosen.do(verbs, chosen)
-        return code
+        return int(chosen.do(chosen))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # whoever read this has seen enough
@@ -45,6 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _commands(family: str) -> Any:
+    """A family of commands, imported when one of them is given."""
+    return importlib.import_module(f"mini.cli.{family}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mini", description=__doc__, allow_abbrev=False, epilog=_EPILOG)
     verbs = parser.add_subparsers(metavar="VERB", required=True)
@@ -53,20 +57,24 @@ def _parser() -> argparse.ArgumentParser:
         added = verbs.add_parser(name, help=what, description=what)
         if run is not None:
             added.add_argument("run", metavar="RUN", nargs=run or None, help="an id, a beginning of one; the latest")
-        if name in ("ls", "status", "watch", "results", "logs", "cancel"):
-            added.add_argument("--app", choices=["modal"], help="a run that is not here but on the project's volume")
+        if name in ("ls", "status", "watch", "results", "logs", "cancel", "pull"):
+            added.add_argument(
+                "--app", metavar="ENGINE", help="a run that is not here but kept by an engine, such as modal"
+            )
         return added
 
     ls = verb("ls", "the runs here", None)
     ls.add_argument("--json", action="store_true", help="for programs")
-    ls.set_defaults(do=lambda v, chosen: v.ls(app=chosen.app, as_json=chosen.json))
+    ls.set_defaults(do=lambda chosen: _commands("look").ls(app=chosen.app, as_json=chosen.json))
 
     status = verb("status", "counts, and each unfinished job with its progress and age")
     status.add_argument("--json", action="store_true", help="for programs")
-    status.set_defaults(do=lambda v, chosen: v.show_status(chosen.run, app=chosen.app, as_json=chosen.json))
+    status.set_defaults(
+        do=lambda chosen: _commands("look").show_status(chosen.run, app=chosen.app, as_json=chosen.json)
+    )
 
     watch = verb("watch", "show how a run goes that somebody else drives, until it ends")
-    watch.set_defaults(do=lambda v, chosen: v.watch(chosen.run, app=chosen.app))
+    watch.set_defaults(do=lambda chosen: _commands("look").watch(chosen.run, app=chosen.app))
 
     results = verb("results", "the table; reads, never runs")
     results.add_argument("--sort", metavar="COLUMN", help="best first; with - in front (--sort=-accuracy) the highest")
@@ -86,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         help="as one parquet file, the metrics.parquet of each job that is here",
     )
     results.set_defaults(
-        do=lambda v, chosen: v.results(
+        do=lambda chosen: _commands("results").results(
             chosen.run,
             app=chosen.app,
             sort=chosen.sort,
@@ -102,33 +110,39 @@ def _parser() -> argparse.ArgumentParser:
     logs = verb("logs", "a job's log; without JOB the ends of those that failed")
     logs.add_argument("job", metavar="JOB", nargs="?", type=int)
     logs.add_argument("-f", "--follow", action="store_true", help="go on until the job is over")
-    logs.set_defaults(do=lambda v, chosen: v.logs(chosen.run, chosen.job, app=chosen.app, follow=chosen.follow))
+    logs.set_defaults(
+        do=lambda chosen: _commands("look").logs(chosen.run, chosen.job, app=chosen.app, follow=chosen.follow)
+    )
 
     cancel = verb("cancel", "stop what runs, keep what is done")
-    cancel.set_defaults(do=lambda v, chosen: v.cancel(chosen.run, app=chosen.app))
+    cancel.set_defaults(do=lambda chosen: _commands("change").cancel(chosen.run, app=chosen.app))
 
     retry = verb("retry", "run again what failed, was lost or cancelled")
     retry.add_argument("--job", type=int, metavar="N", help="only this one")
     retry.add_argument("--apparatus", metavar="NAME", help="run it there instead")
     retry.add_argument("--yes", action="store_true", help="do not ask")
     retry.set_defaults(
-        do=lambda v, chosen: v.retry(chosen.run, job=chosen.job, apparatus=chosen.apparatus, yes=chosen.yes)
+        do=lambda chosen: _commands("change").retry(
+            chosen.run, job=chosen.job, apparatus=chosen.apparatus, yes=chosen.yes
+        )
     )
 
     pull = verb("pull", "outputs home from the volume; a second time only what is new")
     pull.add_argument("--include", metavar="GLOB", help="only such paths of the run, such as '*/checkpoint.npz'")
-    pull.set_defaults(do=lambda v, chosen: v.pull(chosen.run, include=chosen.include))
+    pull.set_defaults(
+        do=lambda chosen: _commands("change").pull(chosen.run, app=chosen.app or "modal", include=chosen.include)
+    )
 
     rm = verb("rm", "remove a run that does not run, after asking", "")
     rm.add_argument("--yes", action="store_true", help="do not ask")
-    rm.set_defaults(do=lambda v, chosen: v.rm(chosen.run, yes=chosen.yes))
+    rm.set_defaults(do=lambda chosen: _commands("change").rm(chosen.run, yes=chosen.yes))
 
     image = verb("image", "what a container would be built from; offline, builds nothing", None)
     image.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for the application, such as image=cuda")
     image.add_argument("--diff", metavar="RUN", help="only what changed since the image of that run, layer by layer")
     image.add_argument("--config", default="conf/config.yaml", help="the application's config (conf/config.yaml)")
     image.add_argument("--json", action="store_true", help="for programs")
-    image.set_defaults(do=lambda _, chosen: _image(chosen))
+    image.set_defaults(do=_image)
     return parser
 
 

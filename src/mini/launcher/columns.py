@@ -12,8 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mini.launcher.fast.compose import is_fixed
 from mini.launcher.fast.yaml import SCALARS
+from mini.launcher.spec import GROUPS
 from mini.runs.values import flatten
-from mini.spec import GROUPS
 
 _NOT_CONFIG = (*GROUPS, "results", "hydra")  # parts of the config that say nothing of what was computed
 

@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import logging
 import os
-import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -22,25 +21,27 @@ from hydra.core.utils import JobReturn, JobRuntime, configure_log, filter_overri
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from mini import batch, combine, handle, project, spec
+from mini import batch, combine, project
+from mini.apparatus import handle, registry
 from mini.apparatus.base import Apparatus
 from mini.display import terminal
 from mini.errors import CloudError, RecordError, UsageError
 from mini.job import Failure, Job, Outcome, State
-from mini.launcher.asked import as_typed, digest, git_state, lasting, program
+from mini.launcher import spec
+from mini.launcher.asked import as_typed, lasting, program
 from mini.launcher.columns import config_columns
 from mini.launcher.command import refuse
 from mini.launcher.fast import compose, validation
 from mini.launcher.fast.compose import Recipe, TemplateLoader
 from mini.launcher.job import HydraTask, registered_resolvers
 from mini.launcher.job_return import LazyJobReturn
+from mini.launcher.spec import Spec
 from mini.limits import Limits, duration
-from mini.runs import files, layout, lookup, records
+from mini.runs import files, layout, lookup, manifest, records
 from mini.runs.folder import RunFolder
 from mini.runs.live import read_live
 from mini.runs.records import Record
 from mini.runs.values import flatten
-from mini.spec import Spec
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ class Sweep:
             self.close()
             self._report()
             print(f"\n{error}", file=sys.stderr)
-            raise SystemExit(130 if isinstance(error, batch.Interrupted) else 1) from error
+            raise SystemExit(130 if isinstance(error, batch.BatchInterrupted) else 1) from error
         self._report()
         cwd, name = str(Path.cwd()), JobRuntime.instance().get("name")
         return [
@@ -214,7 +215,7 @@ class Sweep:
         for i, overrides in enumerate(job_overrides):
             with self._composed(first + i, given[i]) as config:
                 where = self._spec(config, first + i)
-                is_remote = isinstance(where.apparatus, spec.Modal)
+                is_remote = not self._on(where).files_are_here
                 # The folder is on a volume there, at the same relative place.
                 sweep_dir = os.path.relpath(self._folder.path) if is_remote else None
                 arguments = (given[i], first + i, sweep_dir)
@@ -225,24 +226,24 @@ class Sweep:
                 by_spec.setdefault(where, []).append(self._next_attempt(job))
         for name in sorted({name for where in by_spec for name in where.gpu.unknown}):
             print(f"warning: Modal is not known to have a GPU {name}; it is asked for as it is", file=sys.stderr)
-        groups = [batch.Group(self._on(where), jobs) for where, jobs in by_spec.items()]
-        asked = None if self._begun else self._asked(groups, by_spec, len(job_overrides))
+        groups = [batch.Placement(self._on(where), jobs) for where, jobs in by_spec.items()]
+        asked = None if self._begun else self._manifest(groups, len(job_overrides))
         if self._detach:
             self._leave(groups, asked or {})
-        prints = any(isinstance(w.apparatus, spec.Debug) or getattr(w.apparatus, "logs", False) for w in by_spec)
+        prints = any(w.kind == "debug" or getattr(w.apparatus, "logs", False) for w in by_spec)
         jobs = [job for group in groups for job in group.jobs]
         if self._done:
             print(
                 f"{sum(outcome.ok for _, outcome in known)} of {len(job_overrides)} jobs are done already",
                 file=sys.stderr,
             )
-        outcomes = batch.run(
+        outcomes = batch.run_jobs(
             groups,
             self._folder,
             terminal.Display(jobs, live=not prints),
             asked,
             known=known,
-            again=self._again,
+            in_place=self._again,
             limits=self._limits,
         )
         self._begun = True
@@ -265,7 +266,7 @@ class Sweep:
         attempt = max(int(live.get("attempt") or 0), self._attempts.get(job.index, 0))
         return dataclasses.replace(job, attempt=attempt + 1)
 
-    def _leave(self, groups: Sequence[batch.Group], asked: dict[str, Any]) -> NoReturn:
+    def _leave(self, groups: Sequence[batch.Placement], asked: dict[str, Any]) -> NoReturn:
         """Begin the run, say how to follow it, and end the command."""
         sweeper = str(OmegaConf.select(self._config, "hydra.sweeper._target_"))
         if not sweeper.endswith("BasicSweeper") or OmegaConf.select(self._config, "hydra.sweeper.max_batch_size"):
@@ -279,8 +280,7 @@ class Sweep:
             [(group.apparatus, group.jobs) for group in groups],
             self._folder,
             asked,
-            deadline=self._limits.deadline,
-            max_failures=self._limits.max_failures,
+            self._limits,
         )
         self.close()
         run = self._folder.path.name
@@ -331,37 +331,28 @@ class Sweep:
 
     def _on(self, where: Spec) -> Apparatus:
         """The apparatus for a spec; the workers of a kind are shared by all specs of that kind."""
-        options = where.apparatus
-        made = (options.kind, getattr(options, "name", None), getattr(options, "isolated", None))
-        if made not in self._apparatus:
-            self._apparatus[made] = _make(options)
+        name = project.name()
+        shared = registry.identity(where.kind, name, where.apparatus)
+        if shared not in self._apparatus:
+            self._apparatus[shared] = registry.find(where.kind).make(name, where.apparatus)
             atexit.register(self.close)
-        given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-        if isinstance(options, spec.Modal):
-            for of_the_apparatus in ("name", "isolated"):
-                given.pop(of_the_apparatus, None)
-            given |= {name: dict(given[name]) for name in ("volumes", "env")}
-        return self._apparatus[made].w(**given, gpu=where.gpu.option, image=where.image)
+        gpu = where.gpu.option
+        options = dataclasses.replace(
+            where.apparatus, gpu=tuple(gpu) if isinstance(gpu, list) else gpu, image=where.image
+        )
+        return self._apparatus[shared].view(options)
 
-    def _asked(self, groups: Sequence[batch.Group], by_spec: dict[Spec, list[Job]], total: int) -> dict[str, Any]:
+    def _manifest(self, groups: Sequence[batch.Placement], total: int) -> dict[str, Any]:
         given = self._config.hydra.overrides
-        theirs = [group.apparatus.asked() for group in groups]
-        images = {one["image"]["key"]: one["image"] for one in theirs if "image" in one}
+        engines: dict[str, list[dict[str, Any]]] = {}
+        for group in groups:
+            engines.setdefault(group.apparatus.kind, []).append(group.apparatus.manifest())
+        task = f"{self._task_function.__module__}.{getattr(self._task_function, '__qualname__', '')}"
         return {
-            "command": sys.argv,
+            **manifest.describe(task, total, engines),
             "program": program(),
             "overrides_all": [*as_typed(given.task), *lasting(as_typed(given.hydra))],
             "overrides": as_typed(given.task),
-            "task": f"{self._task_function.__module__}.{getattr(self._task_function, '__qualname__', '')}",
-            "began": time.time(),
-            "cwd": str(Path.cwd()),
-            "python": platform.python_version(),
-            "git": git_state(),
-            "lock": digest(Path("uv.lock")),
-            "jobs": total,  # of the first batch; a sweeper may add more
-            "images": list(images.values()),
-            "volume": next((one["volume"] for one in theirs if "volume" in one), None),
-            "apparatus": sorted({where.apparatus.kind for where in by_spec}),
         }
 
     def _report(self) -> None:
@@ -385,24 +376,6 @@ class Sweep:
         counts = dict(table["state"].value_counts().iter_rows())
         total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
         out.print(f"{total} → {os.path.relpath(self._folder.path)}/results.parquet", soft_wrap=True)
-
-
-def _make(options: spec.Local | spec.Debug | spec.Modal) -> Apparatus:
-    if isinstance(options, spec.Debug):
-        from mini.apparatus.debug.apparatus import DebugApparatus
-
-        return DebugApparatus()
-    if isinstance(options, spec.Local):
-        from mini.apparatus.local.apparatus import LocalApparatus
-
-        return LocalApparatus()
-    from mini.apparatus.modal.apparatus import ModalApparatus
-    from mini.apparatus.rehearsal.apparatus import RehearsalApparatus
-
-    name = options.name or project.name()
-    if isinstance(options, spec.Rehearsal):
-        return RehearsalApparatus(name, isolated=options.isolated)
-    return ModalApparatus(name)
 
 
 def _override_columns(overrides: Sequence[str]) -> dict[str, Any]:

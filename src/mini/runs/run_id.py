@@ -10,6 +10,11 @@ _ALPHABET = "".join(sorted(set(string.ascii_lowercase) - set("aeioul")))  # no w
 
 @functools.cache
 def run_id() -> str:
-    """This command's run: when it began, and a few letters that keep two apart which begin together."""
+    """What this command's run is called."""
+    return new_run_id()
+
+
+def new_run_id() -> str:
+    """A name for a run: when it began, and a few letters that keep two apart which begin together."""
     letters = "".join(secrets.choice(_ALPHABET) for _ in range(3))
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{letters}"

@@ -135,7 +135,7 @@ def encode(job: Job, shared: Shared) -> Parcel:
     return Parcel(job, shared, pickle.dumps(call, protocol=pickle.HIGHEST_PROTOCOL))
 
 
-def again(parcel: Parcel) -> Parcel:
+def next_attempt(parcel: Parcel) -> Parcel:
     """The next attempt of a job, from what was encoded for this one."""
     call: Call = pickle.loads(parcel.data)
     data = pickle.dumps(replace(call, attempt=call.attempt + 1), protocol=pickle.HIGHEST_PROTOCOL)

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from mini import ModalApparatus, Run, job_dir, progress
+from mini.apparatus.handle import begin
 from mini.apparatus.modal import runs
-from mini.job import Outcome, State
+from mini.job import Job, Outcome, State
+from mini.limits import Limits
 from mini.loopback.plane import TOKEN, Loopback
 from mini.runs.folder import RunFolder
 from mini.runs.records import encode_record
@@ -39,9 +41,9 @@ def cloud(monkeypatch, tmp_path, in_project):
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         yield loopback
-        for client in runs._clients.values():
+        for client in runs.clients.values():
             client.__exit__(None, None, None)
-        runs._clients.clear()
+        runs.clients.clear()
 
 
 def mini(*arguments, code=0, cwd=None):
@@ -133,16 +135,83 @@ def test_a_job_that_is_lost_for_good_is_settled_by_whoever_looks(cloud):
     assert "lost" in mini("logs", "lost")
 
 
-def test_a_budget_is_kept_by_whoever_looks_first(cloud):
-    from mini.handle import begin
-    from mini.job import Job
+def is_gone(cloud, run):
+    """Whether nothing of a run is left on the control plane but its files."""
+    names = {getattr(one, "name", "") for one in cloud.state.apps.values() if not one.stopped}
+    return not cloud.state.deployments and not any(run in name for name in names) and not any_dict(cloud, run)
 
-    folder = RunFolder("outputs/late")
+
+def any_dict(cloud, run):
+    import modal
+
+    return any(run in one.name for one in modal.Dict.objects.list(client=runs.connection()))
+
+
+def eventually(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("limit", [{"deadline": 3.0}, {"max_failures": 2}])
+def test_a_limit_is_kept_though_nobody_looks(cloud, tmp_path, limit):
+    def work(x):
+        (tmp_path / f"began-{x}").touch()
+        time.sleep(2)
+        raise ValueError(x)
+
+    folder = RunFolder("outputs/limited")
+    jobs = [Job(i, work, (i,), folder=str(folder.path / str(i)), record=True) for i in range(30)]
+    given = {"deadline": time.time() + limit["deadline"]} if "deadline" in limit else limit
     with ModalApparatus("mini", max_containers=1) as apparatus:
-        jobs = [Job(i, time.sleep, (60,), folder=str(folder.path / str(i)), record=True) for i in range(2)]
-        begin([(apparatus, jobs)], folder, {"began": time.time()}, deadline=time.time() + 1)
-    time.sleep(1)
-    assert Run(folder).status().counts == {"cancelled": 2}
+        begin([(apparatus, jobs)], folder, {"began": time.time(), "apparatus": ["modal"]}, Limits(**given))
+    eventually(lambda: not cloud.state.deployments)  # on the control plane itself: nobody asks it anything
+    assert len(list(tmp_path.glob("began-*"))) < 10
+    now = Run(folder).status()
+    assert now.state is RunState.STOPPED
+    assert now.counts["cancelled"] >= 20
+    assert sum(now.counts.values()) == 30
+    assert is_gone(cloud, "limited")
+
+
+def test_a_run_that_is_over_leaves_nothing_but_its_files(cloud):
+    spawn(abs, range(4), name="tidy", max_containers=2)
+    eventually(lambda: not cloud.state.deployments)
+    assert is_gone(cloud, "tidy")
+    assert Run.open("tidy").results() == [0, 1, 2, 3]
+
+
+def test_a_job_that_takes_every_container_with_it_is_given_up(cloud, tmp_path):
+    def crash(x):
+        with (tmp_path / f"ran-{x}").open("a") as file:
+            file.write("x")
+        if x == 0:
+            os._exit(3)
+        return x
+
+    run = spawn(crash, range(3), name="crash", max_containers=1)
+    eventually(lambda: not cloud.state.deployments)
+    assert run.status().counts == {"done": 2, "lost": 1}
+    assert [(tmp_path / f"ran-{x}").read_text() for x in range(3)] == ["xxx", "x", "x"]
+
+
+def test_several_kinds_of_gpu_are_one_run(cloud):
+    folder = RunFolder("outputs/kinds")
+    with ModalApparatus("mini", max_containers=1) as apparatus:
+        views = [apparatus.w(gpu=gpu) for gpu in ("T4", "A100")]
+        placements = [
+            (
+                view,
+                [Job(2 * i + k, abs, (-i,), folder=str(folder.path / str(2 * i + k)), record=True) for i in range(2)],
+            )
+            for k, view in enumerate(views)
+        ]
+        begin(placements, folder, {"began": time.time(), "apparatus": ["modal"]})
+    assert Run(folder).wait(60).counts == {"done": 4}
+    assert Run(folder).results() == [0, 0, 1, 1]
+    gpus = {f.definition.resources.gpu_config.gpu_type for f in cloud.state.functions.values() if f.definition}
+    assert gpus >= {"T4", "A100"}
 
 
 def test_two_thousand_jobs_are_read_in_few_requests(cloud):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mini import RehearsalApparatus, job_dir
-from mini.batch import Group, Silent, run
+from mini.batch import Placement, Silent, run_jobs
 from mini.errors import ImageError, ResultTooLarge, UsageError
 from mini.job import Job, JobCancelled, JobLost, JobTimeout, State
 from mini.runs.folder import RunFolder
@@ -37,7 +37,9 @@ def jobs(fn, count, **options):
 def test_a_thousand_jobs_with_a_container_killed_every_tenth_input_leave_a_thousand_records(rehearsal, faults):
     faults.kill_every = 10
     alone = rehearsal.w(group=1)
-    outcomes = run([Group(alone, jobs(lambda x: {"square": x * x}, 1000))], RunFolder("outputs/run"), Silent(), {})
+    outcomes = run_jobs(
+        [Placement(alone, jobs(lambda x: {"square": x * x}, 1000))], RunFolder("outputs/run"), Silent(), {}
+    )
     assert [outcome.result()["square"] for outcome in outcomes] == [x * x for x in range(1000)]
     records = [json.loads(Path(f"outputs/run/{i}/record.json").read_text()) for i in range(1000)]
     assert [record["row"]["metrics.square"] for record in records] == [x * x for x in range(1000)]
@@ -47,8 +49,8 @@ def test_a_timeout_is_that_jobs_alone_and_is_recorded(rehearsal):
     def sleep(x):
         time.sleep(30 if x == 1 else 0)
 
-    outcomes = run(
-        [Group(rehearsal.w(timeout=1, max_containers=2), jobs(sleep, 3, row={"overrides.x": "1"}))],
+    outcomes = run_jobs(
+        [Placement(rehearsal.w(timeout=1, max_containers=2), jobs(sleep, 3, row={"overrides.x": "1"}))],
         RunFolder("outputs/run"),
         Silent(),
         {},
@@ -106,7 +108,7 @@ def test_an_image_that_cannot_be_built_shows_the_end_of_its_log(rehearsal, fault
 def test_an_image_that_cannot_be_built_leaves_no_run(rehearsal, faults):
     faults.build_log = "no\n"
     with pytest.raises(ImageError):
-        run([Group(rehearsal, jobs(abs, 1))], RunFolder("outputs/run"), Silent(), {})
+        run_jobs([Placement(rehearsal, jobs(abs, 1))], RunFolder("outputs/run"), Silent(), {})
     assert not Path("outputs/run/run.json").exists()
 
 
@@ -169,7 +171,7 @@ def test_what_was_written_before_a_failure_is_kept(rehearsal):
         (job_dir() / "half.txt").write_text("half")
         raise ValueError(x)
 
-    run([Group(rehearsal, jobs(write, 1))], RunFolder("outputs/run"), Silent(), {})
+    run_jobs([Placement(rehearsal, jobs(write, 1))], RunFolder("outputs/run"), Silent(), {})
     assert Path("outputs/run/0/half.txt").read_text() == "half"
 
 
@@ -179,7 +181,7 @@ def test_large_files_stay_on_the_volume_and_records_come_home(rehearsal):
         (job_dir() / "small.txt").write_text(str(x))
         return x
 
-    run([Group(rehearsal.w(pull=1), jobs(write, 2))], RunFolder("outputs/run"), Silent(), {})
+    run_jobs([Placement(rehearsal.w(pull=1), jobs(write, 2))], RunFolder("outputs/run"), Silent(), {})
     assert {p.name for p in Path("outputs/run/1").iterdir()} == {"record.json", "log.txt", "small.txt"}
     assert len(rehearsal.volume.read("run/1/large.bin")) == 3 * 2**20
     names = {name.rsplit("/")[-1] for name in rehearsal.volume.listdir("run")}

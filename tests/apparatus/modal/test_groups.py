@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mini.apparatus.modal.stream import ModalStream
-from mini.batch import Group, Silent, run
+from mini.batch import Placement, Silent, run_jobs
 from mini.errors import OptionError
 from mini.job import Job, JobLost, State
 from mini.runs.folder import RunFolder
@@ -103,7 +103,7 @@ def test_every_job_of_a_group_leaves_its_record_once(rehearsal, sent):
         for i in range(150)
     ]
     before = rehearsal.loopback.state.requests["VolumeCommit"]
-    outcomes = run([Group(rehearsal.w(max_containers=2), jobs)], RunFolder("outputs/run"), Silent(), {})
+    outcomes = run_jobs([Placement(rehearsal.w(max_containers=2), jobs)], RunFolder("outputs/run"), Silent(), {})
     assert {outcome.state for outcome in outcomes} == {State.DONE}
     for i in range(150):
         record = json.loads(Path(f"outputs/run/{i}/record.json").read_text())

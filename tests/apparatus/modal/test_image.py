@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from mini import RehearsalApparatus
+from mini.apparatus.groups import Image
 from mini.apparatus.modal.image.plan import changes, make_image, plan, project_packages, too_large
 from mini.apparatus.modal.image.requirements import uv_freeze
 from mini.errors import UsageError
-from mini.spec import Image
 
 PROJECT = Path(__file__).parents[3]
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"

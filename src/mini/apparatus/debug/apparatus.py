@@ -7,11 +7,12 @@ import pdb
 import pickle
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from mini.apparatus.base import Apparatus, Stream, anything, boolean, seconds, whole
+from mini.apparatus.base import Apparatus, Stream, retried
+from mini.apparatus.debug.plugin import DebugOptions
 from mini.apparatus.volume import LocalVolume
 from mini.job import Outcome
 from mini.worker import capture, execution
@@ -37,13 +38,8 @@ class DebugApparatus(Apparatus):
     """
 
     kind = "debug"
-    options: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
-        "pdb": boolean,
-        "retries": whole(0),
-        "timeout": seconds,
-        "gpu": anything,
-        "image": anything,
-    }
+    options_type = DebugOptions
+    can_be_driven = False
 
     def __init__(self, name: str = "mini", *, volume: Path | str = "outputs", **options: Any) -> None:
         super().__init__(name, **options)
@@ -55,7 +51,7 @@ class DebugApparatus(Apparatus):
         return self._volume
 
     def _start(self, parcels: Sequence[Parcel]) -> Stream:
-        return _DebugStream(self, parcels, self._options.get("pdb", False))
+        return _DebugStream(self, parcels, self.options.pdb)
 
     def _folder(self, batch: str, index: int) -> str:
         return str(self._volume.path / self.name / batch / str(index))
@@ -85,7 +81,7 @@ class _DebugStream(Stream):
                 except execution.Interrupted as interrupted:
                     self.close()
                     raise KeyboardInterrupt from interrupted
-            again = self._apparatus._again(parcel, outcome)
+            again = retried(parcel, outcome, self._apparatus.options.retries)
             if again is None:
                 return outcome
             parcel = again

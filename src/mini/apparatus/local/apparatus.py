@@ -12,17 +12,18 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
-from mini.apparatus.base import Apparatus, Stream, anything, seconds, whole
+from mini.apparatus.base import Apparatus, Stream, record_loss, retried
 from mini.apparatus.local.bundle import Group, has_locks
 from mini.apparatus.local.bundle import run as run_group
+from mini.apparatus.local.plugin import LocalOptions
 from mini.apparatus.local.process import Setup, SpawnContext, gpus_each, initialise
 from mini.apparatus.volume import LocalVolume
 from mini.errors import UsageError
@@ -55,13 +56,7 @@ class LocalApparatus(Apparatus):
     """
 
     kind = "local"
-    options: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
-        "workers": lambda value: None if value is None else whole(1)(value),
-        "timeout": seconds,
-        "retries": whole(0),
-        "gpu": anything,
-        "image": anything,
-    }
+    options_type = LocalOptions
 
     def __init__(self, name: str = "mini", *, volume: Path | str = "outputs", **options: Any) -> None:
         super().__init__(name, **options)
@@ -73,19 +68,16 @@ class LocalApparatus(Apparatus):
         """The folder where the jobs leave their files."""
         return self._volume
 
-    def ready_to_detach(self) -> None:
-        """A driver process takes the place of this one."""
-
     @property
     def workers(self) -> int:
         """How many jobs run at a time."""
-        each = gpus_each(self._options.get("gpu"))
+        each = gpus_each(self.options.gpu)
         gpus = len(visible_gpus()) // each
-        return self._options.get("workers") or min(cores(), gpus or cores())
+        return self.options.workers or min(cores(), gpus or cores())
 
     def _start(self, parcels: Sequence[Parcel]) -> Stream:
-        pool = self._pools.get(min(self.workers, len(parcels)), self.workers, gpus_each(self._options.get("gpu")))
-        return _LocalStream(self, pool, parcels, self._options.get("timeout"))
+        pool = self._pools.get(min(self.workers, len(parcels)), self.workers, gpus_each(self.options.gpu))
+        return _LocalStream(self, pool, parcels, self.options.timeout)
 
     def _close(self) -> None:
         self._pools.close()
@@ -142,7 +134,7 @@ class _LocalStream(Stream):
                 self._waiting.pop(future, None)
             outcomes = self._outcomes(task, future) if isinstance(task, Group) else [self._outcome(task, future)]
             for parcel, outcome in zip(task.parcels if isinstance(task, Group) else [task], outcomes, strict=False):
-                again = self._apparatus._again(parcel, outcome)
+                again = retried(parcel, outcome, self._apparatus.options.retries)
                 if again is not None and not future.cancelled():
                     self._submit(again)
                 else:
@@ -218,7 +210,7 @@ class _LocalStream(Stream):
         if state is State.TIMEOUT and self._timeout is not None:
             started = now - self._timeout
         lost = Outcome(job.index, state, None, why, started, now, job.attempt, key=job.key)
-        return self._apparatus._settle(parcel, lost)
+        return record_loss(parcel, lost)
 
 
 class _Pools:

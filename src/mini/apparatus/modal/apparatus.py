@@ -4,39 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import os
 import sys
 import sysconfig
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, Self
 
-from mini.apparatus.base import Apparatus, Stream, boolean, whole
-from mini.apparatus.modal import container, preflight
+from mini.apparatus.base import Apparatus, Stream
+from mini.apparatus.groups import Image
+from mini.apparatus.modal import container, ledger, preflight
 from mini.apparatus.modal.client import valid_name
 from mini.apparatus.modal.image.plan import Plan, make_image, plan, too_large
-from mini.apparatus.modal.session import OURS, TIMEOUT, Session, retries
+from mini.apparatus.modal.plugin import ModalOptions
+from mini.apparatus.modal.session import Session, function_options
 from mini.apparatus.modal.stream import ModalStream
 from mini.apparatus.modal.volume import ModalVolume
+from mini.apparatus.options import fields
 from mini.errors import OptionError, UsageError, did_you_mean
 from mini.job import Job
+from mini.limits import Limits
 from mini.project import SOURCE, root
 from mini.runs import layout
 from mini.runs.folder import RunFolder
-from mini.spec import Image
 from mini.worker import pickling
 from mini.worker.pickling import Parcel
 
-# What the apparatus decides itself: how the function travels, what it is called, what it is.
-_NOT_OPTIONS = ("self", "serialized", "name", "is_generator", "include_source", "schedule", "max_inputs")
 _INLINE = 2048  # bytes; functions that need no more for all inputs travel with them, and have no place of their own
-_LONGEST = 24 * 3600  # seconds; Modal's own limit
-_PULL = 10.0  # MiB
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
@@ -67,7 +65,10 @@ class ModalApparatus(Apparatus):
     """
 
     kind = "modal"
-    options: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}  # Modal's own; see _checked
+    options_type = ModalOptions
+    files_are_here = False
+    goes_on_alone = True
+    options: ModalOptions
 
     def __init__(
         self, name: str = "mini", *, volume: str | None = None, project: Path | None = None, **options: Any
@@ -76,7 +77,7 @@ class ModalApparatus(Apparatus):
         valid = valid_name(name)
         self._project = project or root()
         self._session = Session(
-            valid, volume or valid.lower(), self.credentials, self._container, self._options.get("environment")
+            valid, volume or valid.lower(), self.credentials, self._container, self.options.environment
         )
 
     @property
@@ -101,29 +102,43 @@ class ModalApparatus(Apparatus):
             CloudError: Modal cannot be reached, refuses the token or cannot build the image.
         """
         self._require_open()
-        self._session.function(self._options)
+        self._session.function(self.options)
 
-    def ready_to_detach(self) -> None:
+    def require_detachable(self) -> None:
         """Connect, and make the image; it is built when the app is deployed."""
         self._session.client()
         self._ensure_image()
 
-    def detach(self, parcels: Sequence[Parcel], folder: RunFolder) -> dict[str, Any]:
-        """Deploy an app of the run's own, and make one call of all its jobs, which needs no client."""
+    def detach(
+        self, folder: RunFolder, parts: Sequence[tuple[Self, Sequence[Parcel]]], limits: Limits
+    ) -> dict[str, Any]:
+        """Deploy an app of the run's own, and make one call for each of its parts; no client is needed then."""
         self.announce(folder)
-        shared = {p.shared.digest: p.shared.data for p in parcels}
-        self._session.store(shared)
-        with tempfile.TemporaryDirectory() as temporary:  # the dict forgets what nobody asks for
-            for digest, data in shared.items():
+        parcels = [parcel for _, of_part in parts for parcel in of_part]
+        with tempfile.TemporaryDirectory() as temporary:
+            for digest, data in {p.shared.digest: p.shared.data for p in parcels}.items():
                 Path(temporary, digest).write_bytes(data)
             self.volume.upload(temporary, container.FUNCTIONS)
-        messages = [container.message(p.shared.digest, None, [p.data]) for p in parcels]
-        return self._session.spawn(folder.path.name, self._options, messages)
+        known = {ledger.RUN: f"{container.OUTPUTS}/{_in_outputs(folder.path)}", ledger.JOBS: str(len(parcels))}
+        if limits.max_failures is not None:
+            known[ledger.MAX_FAILURES] = str(limits.max_failures)
+        if limits.deadline is not None:
+            known[ledger.DEADLINE] = repr(limits.deadline)
+        inputs = [
+            (view.options, [container.message(p.shared.digest, None, [p.data]) for p in of_part])
+            for view, of_part in parts
+        ]
+        place = self._session.deploy(folder.id, inputs, known)
+        calls = [
+            {"id": call, "jobs": [p.job.index for p in of_part]}
+            for call, (_, of_part) in zip(place["calls"], parts, strict=True)
+        ]
+        return {**place, "calls": calls}
 
     def announce(self, folder: RunFolder) -> None:
         """Put what a run has been asked on the volume, where others look for it."""
         with tempfile.TemporaryDirectory() as chosen:
-            for name in (layout.RUN, layout.JOBS, layout.MULTIRUN):
+            for name in (layout.RUN, layout.JOBS, layout.MULTIRUN, layout.DRIVER):
                 with contextlib.suppress(FileNotFoundError):
                     Path(chosen, name).write_bytes((folder.path / name).read_bytes())
             self.volume.upload(chosen, _in_outputs(folder.path))
@@ -137,9 +152,11 @@ class ModalApparatus(Apparatus):
         """
         run = _in_outputs(folder.path)
         folders = [os.path.relpath(job.folder, folder.path) for job in jobs if job.folder]
-        limit = self._options.get("pull", _PULL)
-        plain = ("environment", "image", "secrets", "volumes")  # no GPU for this
-        gatherer = self._viewing({name: self._options[name] for name in plain if name in self._options})
+        limit, own = self.options.pull, self.options
+        # No GPU and no more than a core for this.
+        gatherer = self._viewing(
+            type(own)(environment=own.environment, image=own.image, secrets=own.secrets, volumes=own.volumes)
+        )
         archive = gatherer.run(container.gather, run, folders, None if limit is None else int(limit * 2**20))
         with tempfile.TemporaryDirectory() as temporary:
             home = self.volume.download(archive, Path(temporary, "home.tar.gz"))
@@ -165,30 +182,30 @@ class ModalApparatus(Apparatus):
         Raises:
             UsageError: As `mini.image.plan`.
         """
-        given = self._options.get("image")
+        given = self.options.image
         if given is not None and not isinstance(given, Image):
             return None
         return _plan(given or Image(), self._project)
 
-    def asked(self) -> dict[str, Any]:
+    def manifest(self) -> dict[str, Any]:
         """The plan of the image and the name of the volume, for `run.json`."""
         made = self.plan()
-        where = {"volume": {"name": self.volume.name, "environment": self._options.get("environment")}}
+        where = {"volume": {"name": self.volume.name, "environment": self.options.environment}}
         return {**where, **({"image": made.as_json()} if made is not None else {})}
 
     def _ensure_image(self) -> Any:
         """The `modal.Image` for these options: made once in a process for what is equal."""
         made = self.plan()
-        return self._options["image"] if made is None else _image(made)
+        return self.options.image if made is None else _image(made)
 
-    def _container(self, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, str]]:
+    def _container(self, options: ModalOptions) -> tuple[Any, Mapping[str, str]]:
         """The image for some options, and what its containers find in their environment."""
         return self._viewing(options)._ensure_image(), {container.APPARATUS: self.kind}
 
     def _start(self, parcels: Sequence[Parcel]) -> Stream:
         shared = {p.shared.digest: p.shared.data for p in parcels}
         is_stored = sum(len(p.shared.data) for p in parcels) > _INLINE
-        function = self._session.function(self._options) if parcels else None
+        function = self._session.function(self.options) if parcels else None
         if is_stored:
             self._session.store(shared)
 
@@ -196,7 +213,7 @@ class ModalApparatus(Apparatus):
             inline = None if is_stored else together[0].shared.data
             return container.message(together[0].shared.digest, inline, [parcel.data for parcel in together])
 
-        return ModalStream(self._session, self._options, function, parcels, message)
+        return ModalStream(self._session, self.options, function, parcels, message)
 
     def _close(self) -> None:
         self._session.close()
@@ -204,23 +221,22 @@ class ModalApparatus(Apparatus):
     def _folder(self, batch: str, index: int) -> str:
         return f"{container.OUTPUTS}/{self._session.name}/{batch}/{index}"
 
-    def _viewing(self, options: Mapping[str, Any]) -> ModalApparatus:
-        view = self.w()
-        view._options, view._hooks = dict(options), ()
+    def _viewing(self, options: ModalOptions) -> Self:
+        view = self.view(options)
+        view._hooks = ()
         return view
 
-    def _checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        valid = {*_function_options(), *OURS}
-        checked = dict(options)
-        for name, value in options.items():
-            if name not in valid:
+    def _with(self, before: Any, given: Mapping[str, Any]) -> Any:
+        known = fields(self.options_type)
+        others = {name: value for name, value in given.items() if name not in known}
+        for name in others:
+            if name not in function_options():
+                valid = {*known, *function_options()}
                 raise OptionError(f"{type(self).__name__} has no option {name!r}; {did_you_mean(name, valid)}")
-            if name in _CHECKS:
-                try:
-                    checked[name] = _CHECKS[name](value)
-                except (ValueError, TypeError) as error:
-                    raise OptionError(f"{name}={value!r} is not possible: {error}") from None
-        return checked
+        own = {name: value for name, value in given.items() if name in known}
+        if others:
+            own["extra"] = {**dict(before.extra), **others}
+        return super()._with(before, own)
 
 
 def on_volume(folder: Path) -> PurePosixPath:
@@ -242,34 +258,6 @@ def _in_outputs(folder: Path) -> str:
     return on_volume(folder).relative_to(container.OUTPUTS).as_posix()
 
 
-def _function_options() -> list[str]:
-    import modal
-
-    parameters = inspect.signature(modal.App.function).parameters
-    return [name for name in parameters if name not in _NOT_OPTIONS and not name.startswith("_")]
-
-
-def _timeout(value: Any) -> int:
-    if value is None:
-        return TIMEOUT
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= _LONGEST:
-        raise ValueError(f"it must be a number of seconds from 1 to {_LONGEST}, Modal's longest")
-    return int(value)
-
-
-def _retries(value: Any) -> Any:
-    given = retries(value) if not isinstance(value, bool | float | str) else -1
-    if given < 0:
-        raise ValueError("it must be a whole number, 0 or more, or a modal.Retries")
-    return value
-
-
-def _size(value: Any) -> float | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
-        raise ValueError("it must be a number of MiB, or None for no limit")
-    return value
-
-
 @functools.cache
 def _plan(spec: Image, project: Path) -> Plan:
     return plan(spec, project)
@@ -284,16 +272,6 @@ def _image(made: Plan) -> Any:
             "or allow it with image.max_upload=MIB (null: any size)"
         )
     return make_image(made)
-
-
-_CHECKS: Mapping[str, Callable[[Any], Any]] = {
-    "timeout": _timeout,
-    "retries": _retries,
-    "logs": boolean,
-    "pull": _size,
-    "result_limit": _size,
-    "group": lambda value: None if value is None else whole(1)(value),
-}
 
 
 def _not_shipped(project: Path) -> list[ModuleType]:

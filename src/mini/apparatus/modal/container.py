@@ -15,7 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mini.job import Outcome
+from mini.apparatus.modal import ledger
+from mini.job import Outcome, State
 from mini.runs import layout
 from mini.runs.folder import RunFolder
 from mini.worker import context, execution
@@ -69,7 +70,10 @@ def execute(message: bytes) -> bytes:
     """
     from modal.exception import InputCancellation
 
+    # The control plane on loopback says where its containers' root is; on Modal it is /root.
+    os.chdir(os.environ.get("MINI_ROOT", ROOT))
     digest, function, calls = pickle.loads(message)
+    detached = ledger.current()
     began: list[Call] = []
     outcomes: list[Outcome] = []
     since = time.monotonic()
@@ -78,14 +82,20 @@ def execute(message: bytes) -> bytes:
             if outcomes and time.monotonic() - since > GROUP_SECONDS:
                 break
             began.append(pickle.loads(data))
-            outcomes.append(_execute(digest, function, began[-1]))
+            refused = detached.refusal(began[-1]) if detached is not None else None
+            with detached.until_deadline() if detached is not None else contextlib.nullcontext():
+                outcomes.append(refused or _execute(digest, function, began[-1]))
     except execution.Interrupted as interrupted:
         outcomes.append(interrupted.outcome)
         raise InputCancellation from interrupted
     finally:
         _commit(began[: len(outcomes)])
+        if detached is not None:
+            for outcome in outcomes:
+                if not _is_tried_again(outcome):
+                    detached.end(outcome)
     last = outcomes[-1]
-    if not last.ok and last.attempt <= int(os.environ.get(RETRIES, "0")):
+    if _is_tried_again(last):
         raise AttemptFailed(f"attempt {last.attempt}: {last.failure}")
     return pickle.dumps(outcomes if len(calls) > 1 else last, protocol=pickle.HIGHEST_PROTOCOL)
 
@@ -94,8 +104,7 @@ def _execute(digest: str, function: bytes | None, call: Call) -> Outcome:
     import modal
     from modal.exception import InputCancellation
 
-    # The control plane on loopback says where its containers' root is; on Modal it is /root.
-    os.chdir(os.environ.get("MINI_ROOT", ROOT))
+    os.chdir(os.environ.get("MINI_ROOT", ROOT))  # an earlier job may have left
     if int(os.environ.get(RETRIES, "0")):
         call = replace(call, attempt=_attempt(f"{digest}/{call.folder}/{call.index}"))
     beat = _Beat(call) if LIVE in os.environ and call.record else contextlib.nullcontext()
@@ -108,6 +117,12 @@ def _execute(digest: str, function: bytes | None, call: Call) -> Outcome:
             passes=(KeyboardInterrupt,),  # a preemption: the input will be given to another container
             where={**_place(), "call": modal.current_function_call_id()},
         )
+
+
+def _is_tried_again(outcome: Outcome) -> bool:
+    """Whether Modal's retries give the job to a container once more."""
+    ended = outcome.ok or outcome.state is State.CANCELLED or outcome.state is State.LOST
+    return not ended and outcome.attempt <= int(os.environ.get(RETRIES, "0"))
 
 
 def gather(run: str, jobs: Sequence[str], limit: int | None) -> str:

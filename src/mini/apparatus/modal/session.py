@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import hashlib
+import inspect
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mini._tls import ensure_grpc_trusts_system_ca
-from mini.apparatus.modal import container, preflight
+from mini.apparatus.modal import ledger, preflight
 from mini.apparatus.modal.client import connect, disconnect, doing, off_loop, valid_name
+from mini.apparatus.modal.container import LIVE, OUTPUTS, RESULT_LIMIT, RETRIES, ROOT, SHARED, VOLUME, execute
+from mini.apparatus.modal.plugin import ModalOptions
 from mini.apparatus.modal.volume import ModalVolume
 from mini.errors import UsageError
 
-OURS = ("image", "logs", "pull", "environment", "result_limit", "pass_env", "group")
-"""Options of ours; all others are those of `modal.App.function`."""
-
-TIMEOUT = 3600
-"""Seconds an attempt may take where nothing is said; Modal's own default of 300 ends most trainings."""
-
-RESULT_LIMIT = 32
-"""MiB a returned value may have where nothing is said."""
-
 HF_HOME, HF_VOLUME = "/cache/huggingface", "huggingface-cache"
 """Where a container keeps what it downloads from Hugging Face with `image.hf_cache`, and the volume that is there."""
+
+_NOT_OPTIONS = ("self", "serialized", "name", "is_generator", "include_source", "schedule", "max_inputs")
+_WRITTEN_OUT = frozenset({"image", "volumes", "secrets", "env"})
 
 Credentials = Callable[[], tuple[str, tuple[str, str]]]
 
@@ -47,7 +45,7 @@ class Session:
         name: str,
         volume: str,
         credentials: Credentials,
-        image: Callable[[Mapping[str, Any]], tuple[Any, Mapping[str, str]]],
+        image: Callable[[ModalOptions], tuple[Any, Mapping[str, str]]],
         environment: str | None,
     ) -> None:
         self.name, self._credentials, self._image, self._environment = name, credentials, image, environment
@@ -74,7 +72,7 @@ class Session:
             return self._client
 
     @off_loop
-    def function(self, options: Mapping[str, Any]) -> Any:
+    def function(self, options: ModalOptions) -> Any:
         """The generic function with these options, its image built and its app open.
 
         Raises:
@@ -88,70 +86,86 @@ class Session:
             return self._apps[key][0]
 
     @off_loop
-    def spawn(self, run: str, options: Mapping[str, Any], messages: Sequence[bytes]) -> dict[str, Any]:
-        """Deploy an app for one run, and make one call of all its inputs, which goes on without a client.
+    def deploy(
+        self, run: str, parts: Sequence[tuple[ModalOptions, Sequence[bytes]]], known: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Deploy an app for one run, and make one call for each of its parts; they go on without a client.
+
+        Args:
+            run: The run's name.
+            parts: Options, and the inputs of the generic function with these options.
+            known: What all containers find in their environment.
 
         Returns:
-            Where to find it: `app`, `call`, `volume`, `live` and `environment`.
+            Where to find it: `app`, `calls`, `volume`, `live` and `environment`.
         """
         import modal
 
         client, app, name = self.client(), modal.App(), f"{self.name[:20]}-{valid_name(run)[-40:]}"
+        known = {**known, ledger.APP: name, LIVE: name, SHARED: name}
         with doing("deploy an app on Modal", client):
-            self._define(app, options, "job", live=name)
-            modal.Dict.from_name(
+            for number, (options, _) in enumerate(parts):
+                self._define(app, options, f"job-{number}", known)
+            entries = modal.Dict.from_name(
                 name, create_if_missing=True, client=client, environment_name=self._environment
-            ).hydrate()
+            )
+            entries.hydrate()
             app.deploy(name=name, client=client, environment_name=self._environment)
-            function = modal.Function.from_name(name, "job", client=client, environment_name=self._environment)
-            call = function.experimental_spawn_map(list(messages))
+            calls = []
+            for number, (_, messages) in enumerate(parts):
+                function = modal.Function.from_name(
+                    name, f"job-{number}", client=client, environment_name=self._environment
+                )
+                calls.append(function.experimental_spawn_map(list(messages)).object_id)
+            entries.put(ledger.CALLS, calls)
         return {
-            "apparatus": "modal",
             "app": name,
-            "call": call.object_id,
+            "calls": calls,
             "live": name,
             "volume": self.volume.name,
             "environment": self._environment,
         }
 
-    def _open(self, options: Mapping[str, Any], key: str) -> tuple[Any, contextlib.ExitStack]:
+    def _open(self, options: ModalOptions, key: str) -> tuple[Any, contextlib.ExitStack]:
         import modal
 
         client, stack, app = self.client(), contextlib.ExitStack(), modal.App(self.name)
         with doing("open an app on Modal", client):
-            function = self._define(app, options, f"job-{key}")
-            if options.get("logs"):
+            function = self._define(app, options, f"job-{key}", {SHARED: self._dict_name})
+            if options.logs:
                 stack.enter_context(modal.enable_output())
             stack.enter_context(app.run(client=client, environment_name=self._environment))
         return function, stack
 
-    def _define(self, app: Any, options: Mapping[str, Any], name: str, live: str = "") -> Any:
+    def _define(self, app: Any, options: ModalOptions, name: str, known: Mapping[str, str]) -> Any:
         """The generic function with these options, in an app that is not open yet."""
         # What is wrong with the image is known without Modal.
-        image, known = self._image(options)
-        given = {option: value for option, value in options.items() if option not in OURS and value is not None}
-        given.setdefault("timeout", TIMEOUT)
-        mounts: Any = {
-            f"{container.ROOT}/{container.OUTPUTS}": self.volume.handle,
-            **self._volumes(given.pop("volumes", {})),
-        }
-        if getattr(options.get("image"), "hf_cache", False):
+        image, of_image = self._image(options)
+        theirs = function_options() - _WRITTEN_OUT
+        given = {option: value for option, value in vars(options).items() if option in theirs and value is not None}
+        given |= dict(options.extra)
+        mounts = {f"{ROOT}/{OUTPUTS}": self.volume.handle, **self._volumes(dict(options.volumes))}
+        own = dict(options.env)
+        if getattr(options.image, "hf_cache", False):
             mounts |= self._volumes({HF_HOME: HF_VOLUME})
-            given["env"] = {"HF_HOME": HF_HOME, **(given.get("env") or {})}
-        given["secrets"] = self._secrets(given.pop("secrets", ()), options.get("pass_env") or ())
+            own.setdefault("HF_HOME", HF_HOME)
+        if isinstance(options.gpu, tuple):
+            given["gpu"] = list(options.gpu)
         environment = {
-            **(given.pop("env", None) or {}),
+            **own,
+            **of_image,
             **known,
-            **({container.LIVE: live} if live else {}),
-            container.SHARED: self._dict_name,
-            container.VOLUME: self.volume.name,
-            container.RETRIES: str(retries(given.get("retries"))),
-            container.RESULT_LIMIT: str(int(float(options.get("result_limit") or RESULT_LIMIT) * 2**20)),
+            VOLUME: self.volume.name,
+            RETRIES: str(retries(options.retries)),
+            RESULT_LIMIT: str(int(options.result_limit * 2**20)),
         }
-        self._shared()  # before the first container may ask for it
-        return app.function(**given, image=image, volumes=mounts, env=environment, serialized=True, name=name)(
-            container.execute
+        if known[SHARED] == self._dict_name:
+            self._shared()  # before the first container may ask for it
+        secrets = self._secrets(options.secrets, options.pass_env)
+        decorate = app.function(
+            **given, image=image, volumes=mounts, secrets=secrets, env=environment, serialized=True, name=name
         )
+        return decorate(execute)
 
     def _volumes(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Volumes by mount point; a text is the name of one."""
@@ -223,7 +237,7 @@ class Session:
             return error
 
     @off_loop
-    def cancel(self, call: str | None, options: Mapping[str, Any]) -> None:
+    def cancel(self, call: str | None, options: ModalOptions) -> None:
         """Stop what runs.
 
         Args:
@@ -256,11 +270,21 @@ class Session:
                 self._client = self._dict = None
 
 
+@functools.cache
+def function_options() -> frozenset[str]:
+    """The options of `modal.App.function`, but for what the apparatus decides itself: how the function travels, what it
+    is called, what it is."""
+    import modal
+
+    parameters = inspect.signature(modal.App.function).parameters
+    return frozenset(name for name in parameters if name not in _NOT_OPTIONS and not name.startswith("_"))
+
+
 def retries(given: Any) -> int:
     """How many further attempts an option `retries` allows: a number, or a `modal.Retries`."""
     return int(getattr(given, "max_retries", given) or 0)
 
 
-def _key(options: Mapping[str, Any]) -> str:
-    given = {name: value for name, value in options.items() if value is not None and name not in ("pull", "group")}
+def _key(options: ModalOptions) -> str:
+    given = {name: value for name, value in vars(options).items() if name not in ("pull", "group")}
     return hashlib.blake2b(repr(sorted(given.items(), key=lambda item: item[0])).encode(), digest_size=6).hexdigest()

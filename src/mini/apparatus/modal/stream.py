@@ -23,7 +23,8 @@ from typing import Any
 from mini.apparatus.base import Stream
 from mini.apparatus.modal import container
 from mini.apparatus.modal.errors import lost, translate
-from mini.apparatus.modal.session import TIMEOUT, Session, retries
+from mini.apparatus.modal.plugin import ModalOptions
+from mini.apparatus.modal.session import Session, retries
 from mini.apparatus.modal.volume import ModalVolume
 from mini.errors import MiniError
 from mini.job import Job, Outcome
@@ -55,7 +56,7 @@ class ModalStream(Stream):
     def __init__(
         self,
         session: Session,
-        options: Mapping[str, Any],
+        options: ModalOptions,
         function: Any,
         parcels: Sequence[Parcel],
         message: Callable[[Sequence[Parcel]], bytes],
@@ -69,9 +70,9 @@ class ModalStream(Stream):
         self._arrived: queue.SimpleQueue[tuple[_Call, Any]] = queue.SimpleQueue()
         self._ready: list[Outcome] = []
         self._closed = False
-        group = options.get("group")
-        short = float(options.get("timeout") or TIMEOUT) < _SHORT_TIMEOUT
-        alone = short or bool(retries(options.get("retries"))) or bool(options.get("single_use_containers"))
+        group = options.group
+        short = options.timeout < _SHORT_TIMEOUT
+        alone = short or bool(retries(options.retries)) or options.single_use_containers
         self._group = 1 if alone else group
         if self._group is None and len(parcels) > 2 * _FIRST:
             self._send_alone(_FIRST)
@@ -120,7 +121,7 @@ class ModalStream(Stream):
     def _group_size(self) -> int:
         """How many of the jobs that were held back to send at once."""
         usual = statistics.median(self._seconds)
-        at_most = max(1, len(self._unsent) // (4 * int(self._options.get("max_containers") or _WIDTH)))
+        at_most = max(1, len(self._unsent) // (4 * (self._options.max_containers or _WIDTH)))
         return max(1, min(_LARGEST, at_most, int(container.GROUP_SECONDS / 2 / max(usual, 1e-3))))
 
     def _send_alone(self, count: int) -> None:
@@ -189,7 +190,7 @@ class ModalStream(Stream):
         Results come in no order, and an error does not say whose it is. Where all errors mean the same it does not
         matter; else the call is asked for each of its inputs that has no outcome.
         """
-        timeout = float(self._options.get("timeout") or TIMEOUT)
+        timeout = float(self._options.timeout)
         meanings = [lost(error, timeout) for error in call.errors]
         alike = len({(state, failure.type) for state, failure in meanings}) == 1
         settled: list[Outcome] = []

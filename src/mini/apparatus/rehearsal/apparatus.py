@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mini.apparatus.modal.apparatus import ModalApparatus
+from mini.apparatus.modal.plugin import ModalOptions
 from mini.apparatus.rehearsal.isolation import packages
+from mini.apparatus.rehearsal.plugin import RehearsalOptions
 
 
 class RehearsalApparatus(ModalApparatus):
@@ -22,19 +24,22 @@ class RehearsalApparatus(ModalApparatus):
     Args:
         name: As for `ModalApparatus`.
         project: As for `ModalApparatus`.
-        isolated: Whether containers have the packages of `uv.lock`, installed by uv into a folder that is kept; else
-            they have all that is installed here.
-        options: As for `ModalApparatus`.
+        options: As for `ModalApparatus`; and `isolated`: whether containers have the packages of `uv.lock`, installed by
+            uv into a folder that is kept, or all that is installed here.
     """
 
     kind = "rehearsal"
+    options_type = RehearsalOptions
+    goes_on_alone = False  # the control plane ends with the process that started it
+    options: RehearsalOptions
 
-    def __init__(
-        self, name: str = "mini", *, project: Path | None = None, isolated: bool = True, **options: Any
-    ) -> None:
+    def __init__(self, name: str = "mini", *, project: Path | None = None, **options: Any) -> None:
         super().__init__(name, project=project, **options)
-        self._isolated = isolated
         self._stage = _Stage()
+
+    def require_detachable(self) -> None:
+        """A driver process can have a control plane of its own."""
+        self._ensure_image()
 
     def credentials(self) -> tuple[str, tuple[str, str]]:
         """The control plane's, which is started now."""
@@ -46,10 +51,10 @@ class RehearsalApparatus(ModalApparatus):
         self._session.client()
         return self._stage.loopback
 
-    def _container(self, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, str]]:
+    def _container(self, options: ModalOptions) -> tuple[Any, Mapping[str, str]]:
         image, known = super()._container(options)
         made = self._viewing(options).plan()
-        if not self._isolated or made is None:
+        if not getattr(options, "isolated", True) or made is None:
             return image, known
         return image, {**known, "MINI_PACKAGES": str(packages(made, self._project))}
 

@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mini import distributions
+from mini.apparatus.groups import Image
 from mini.apparatus.modal.container import ROOT
 from mini.apparatus.modal.image.requirements import Local, Requirements, uv_freeze
 from mini.errors import UsageError
 from mini.project import SOURCE, cache_folder
-from mini.spec import Image
 
 UV = "0.13.9"
 """The version of uv that installs the pins in the image. Another would be another layer."""

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mini import spec
+from mini.apparatus.groups import Image
 from mini.apparatus.modal.image.plan import Plan, changes, plan, too_large
 from mini.apparatus.modal.image.requirements import PROJECT
+from mini.apparatus.options import parse
 from mini.errors import RunFolderError, UsageError
 from mini.project import SOURCE
 from mini.runs import layout
@@ -34,8 +35,8 @@ def show(root: Path, config: Path, overrides: Sequence[str], *, diff: str | None
     Raises:
         UsageError: The config does not compose, something about the image is wrong, or there is no such run.
     """
-    wanted = spec.parse({"image": _compose(config, overrides)})
-    made = plan(wanted.image, root, counts=diff is None)
+    wanted = parse(Image, _compose(config, overrides) or {}, "image")
+    made = plan(wanted, root, counts=diff is None)
     if diff is not None:
         before = _image_of(root, diff)
         lines = changes(before, made)

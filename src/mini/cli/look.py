@@ -1,0 +1,123 @@
+"""`mini ls`, `status`, `watch` and `logs`: how runs go. Reads; starts nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from mini import project
+from mini.apparatus import handle
+from mini.apparatus.handle import Run
+from mini.cli import text
+from mini.runs import layout, lookup, status
+from mini.runs.folder import RunFolder
+from mini.runs.records import Record
+from mini.runs.status import RunState, Status
+
+_TAIL = 15  # lines of a failed job's log
+
+
+def ls(*, app: str | None, as_json: bool) -> int:
+    """The runs here, the latest first; or those on the volume, by name."""
+    if app is not None:
+        names = handle.elsewhere(app).names()
+        print(json.dumps([{"id": name} for name in names]) if as_json else "\n".join(names))
+        return 0
+    looked = [status.look(RunFolder(path)) for path in lookup.runs(project.outputs()) if (path / layout.JOBS).exists()]
+    if as_json:
+        print(json.dumps([{k: v for k, v in one.as_json().items() if k != "unfinished"} for one in looked]))
+        return 0
+    rows = [
+        (one.id, text.when(one.began), one.state.value, text.counts(one), ",".join(one.apparatus)) for one in looked
+    ]
+    text.print_rows(("run", "began", "state", "jobs", "apparatus"), rows)
+    return 0
+
+
+def show_status(run: str | None, *, app: str | None, as_json: bool) -> int:
+    """Counts, and each unfinished job."""
+    one = Run.open(run, app=app).status()
+    if as_json:
+        print(json.dumps(one.as_json()))
+    else:
+        _print_status(one)
+    return one.exit_code
+
+
+def watch(run: str | None, *, app: str | None) -> int:
+    """Show how a run goes that somebody else drives, until it ends."""
+    from mini.display import terminal
+    from mini.job import Job
+
+    opened = Run.open(run, app=app)
+    folder = opened.folder
+    jobs = [
+        Job(line["index"], print, key=line["key"], folder=str(line["folder"]), row=line["row"])
+        for line in folder.jobs()
+    ]
+    seen: set[int] = set()
+    began = time.monotonic()
+    with terminal.Display(jobs) as shown:
+        while True:
+            one = opened.status()  # before the records, so that none is missed that came last
+            for line, record in folder.records():
+                if isinstance(record, Record) and line["index"] not in seen:
+                    seen.add(line["index"])
+                    shown.finished(record.outcome)
+            if one.state is not RunState.RUNNING:
+                break
+            time.sleep(opened.pause(time.monotonic() - began))
+    print(f"{one.id}: {one.state}, {text.counts(one)}")
+    return one.exit_code
+
+
+def logs(run: str | None, job: int | None, *, app: str | None, follow: bool) -> int:
+    """A job's log; without a job the ends of the logs of those that failed."""
+    if (
+        run is not None
+        and run.isdecimal()
+        and job is None
+        and not any(p.name == run for p in lookup.runs(project.outputs()))
+    ):
+        run, job = None, int(str(run))  # `mini logs 3`: of the latest run
+    opened = Run.open(run, app=app)
+    if job is None:
+        opened.status()
+        failed = [
+            (line, record.outcome)
+            for line, record in opened.folder.records()
+            if isinstance(record, Record) and not record.outcome.ok
+        ]
+        for line, outcome in failed:
+            print(f"#{line['index']} {outcome.state}  {text.overrides(line['row'])}\n  {outcome.failure}")
+            tail = opened.logs(line["index"]).splitlines()[-_TAIL:]
+            print("".join(f"    {part}\n" for part in tail), end="")
+        if not failed:
+            print(f"no job of {opened.id} has failed; `mini logs {opened.id} JOB` shows the log of one")
+        return 0
+    shown, began = "", time.monotonic()
+    while True:
+        now = opened.status() if follow else None
+        log = opened.logs(job)
+        print(log[len(shown) :], end="", flush=True)
+        shown = log
+        if now is None or now.state is not RunState.RUNNING or all(one.index != job for one in now.unfinished):
+            return 0
+        time.sleep(opened.pause(time.monotonic() - began))
+
+
+def _print_status(one: Status) -> None:
+    print(f"{one.id}  {one.state}  {text.counts(one)}  {','.join(one.apparatus)}  began {text.when(one.began)}")
+    shown = one.unfinished[:40]
+    rows = [
+        (f"#{job.index}", job.state.value, text.age(job.age), text.progress(job.live), text.overrides(job.row))
+        for job in shown
+    ]
+    if rows:
+        text.print_rows(("job", "state", "age", "progress", "given"), rows)
+    if len(one.unfinished) > len(shown):
+        print(f"… and {len(one.unfinished) - len(shown)} more unfinished jobs")
+    for damage in one.damaged:
+        print(f"warning: {damage}")
+    if one.state is RunState.STOPPED:
+        print(f"nobody runs it; `mini retry {one.id}` runs what is not done")

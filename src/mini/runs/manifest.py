@@ -1,0 +1,61 @@
+"""`run.json`: what was asked, of which code, in which environment."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+
+def describe(task: str, jobs: int, engines: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, Any]:
+    """The manifest of a run that begins now in this process.
+
+    Args:
+        task: The function's name.
+        jobs: How many there are.
+        engines: By the kind of each engine, what each apparatus of it says of itself: `image`, a plan, and `volume`.
+
+    Returns:
+        JSON values.
+    """
+    said = [one for of_kind in engines.values() for one in of_kind]
+    images = {one["image"]["key"]: one["image"] for one in said if "image" in one}
+    return {
+        "command": sys.argv,
+        "task": task,
+        "began": time.time(),
+        "cwd": str(Path.cwd()),
+        "python": platform.python_version(),
+        "git": git_state(),
+        "lock": digest(Path("uv.lock")),
+        "jobs": jobs,  # of the first batch; a sweeper may add more
+        "images": list(images.values()),
+        "volume": next((one["volume"] for one in said if "volume" in one), None),
+        "apparatus": sorted(engines),
+    }
+
+
+def git_state() -> dict[str, Any] | None:
+    """The commit, and whether the working tree differs from it; None outside a repository."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def digest(path: Path) -> str | None:
+    """A digest of a file's content; None where there is none."""
+    try:
+        return blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    except OSError:
+        return None
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
