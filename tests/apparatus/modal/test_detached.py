@@ -138,7 +138,11 @@ def test_a_job_that_is_lost_for_good_is_settled_by_whoever_looks(cloud):
 def is_gone(cloud, run):
     """Whether nothing of a run is left on the control plane but its files."""
     names = {getattr(one, "name", "") for one in cloud.state.apps.values() if not one.stopped}
-    return not cloud.state.deployments and not any(run in name for name in names) and not any_dict(cloud, run)
+    return is_stopped(cloud) and not any(run in name for name in names) and not any_dict(cloud, run)
+
+
+def is_stopped(cloud):
+    return all(one.stopped for one in cloud.state.apps.values() if one.deployed)
 
 
 def any_dict(cloud, run):
@@ -166,7 +170,7 @@ def test_a_limit_is_kept_though_nobody_looks(cloud, tmp_path, limit):
     given = {"deadline": time.time() + limit["deadline"]} if "deadline" in limit else limit
     with ModalApparatus("mini", max_containers=1) as apparatus:
         begin([(apparatus, jobs)], folder, {"began": time.time(), "apparatus": ["modal"]}, Limits(**given))
-    eventually(lambda: not cloud.state.deployments)  # on the control plane itself: nobody asks it anything
+    eventually(lambda: is_stopped(cloud))  # on the control plane itself: nobody asks it anything
     assert len(list(tmp_path.glob("began-*"))) < 10
     now = Run(folder).status()
     assert now.state is RunState.STOPPED
@@ -177,7 +181,7 @@ def test_a_limit_is_kept_though_nobody_looks(cloud, tmp_path, limit):
 
 def test_a_run_that_is_over_leaves_nothing_but_its_files(cloud):
     spawn(abs, range(4), name="tidy", max_containers=2)
-    eventually(lambda: not cloud.state.deployments)
+    eventually(lambda: is_stopped(cloud))
     assert is_gone(cloud, "tidy")
     assert Run.open("tidy").results() == [0, 1, 2, 3]
 
@@ -191,7 +195,7 @@ def test_a_job_that_takes_every_container_with_it_is_given_up(cloud, tmp_path):
         return x
 
     run = spawn(crash, range(3), name="crash", max_containers=1)
-    eventually(lambda: not cloud.state.deployments)
+    eventually(lambda: is_stopped(cloud))
     assert run.status().counts == {"done": 2, "lost": 1}
     assert [(tmp_path / f"ran-{x}").read_text() for x in range(3)] == ["xxx", "x", "x"]
 
