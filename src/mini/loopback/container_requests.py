@@ -76,7 +76,10 @@ class ContainerRequests:
         return Empty()
 
     async def FunctionCallPutDataOut(self, request: api_pb2.FunctionCallPutDataRequest) -> Empty:
-        call = look_up(self.state.calls, request.function_call_id, "Function call")
+        if request.attempt_token:  # as `_given` makes it
+            call = look_up(self.state.inputs, request.attempt_token.rsplit("-", 1)[0], "Input").call
+        else:
+            call = look_up(self.state.calls, request.function_call_id, "Function call")
         call.yielded.extend(request.data_chunks)
         call.changed.send()
         return Empty()

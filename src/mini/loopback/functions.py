@@ -9,6 +9,7 @@ from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
 from mini.loopback import private_mounts
+from mini.loopback.named import name_of
 from mini.loopback.state import App, Function, PlaneState, look_up
 
 # Fields of a definition that say it needs what is not offered here.
@@ -106,19 +107,33 @@ class Functions:
 
 
 def layout(state: PlaneState, app: App) -> api_pb2.AppLayout:
-    """What an app consists of, as a container and a client are told it."""
-    own = [function for function in state.functions.values() if function.app_id == app.id and not function.parameters]
+    """What an app consists of and depends on, as a container and a client are told it."""
+    own = {one.name: one.id for one in state.functions.values() if one.app_id == app.id and not one.parameters}
+    needed = {
+        dependency.object_id
+        for function_id in own.values()
+        if (definition := state.functions[function_id].definition) is not None
+        for dependency in definition.object_dependencies
+    }
+    ids = dict.fromkeys([*own.values(), *app.classes.values(), *sorted(needed)])
     return api_pb2.AppLayout(
-        function_ids={function.name: function.id for function in own},
-        class_ids=app.classes,
-        objects=[
-            *(api_pb2.Object(object_id=one.id, function_handle_metadata=_metadata(one)) for one in own),
-            *(
-                api_pb2.Object(object_id=class_id, class_handle_metadata=api_pb2.ClassHandleMetadata())
-                for class_id in app.classes.values()
-            ),
-        ],
+        function_ids=own, class_ids=app.classes, objects=[_described(state, object_id) for object_id in ids]
     )
+
+
+def _described(state: PlaneState, object_id: str) -> api_pb2.Object:
+    """An object with what a handle of it is made from."""
+    if object_id in state.functions:
+        metadata = _metadata(state.functions[object_id])
+        return api_pb2.Object(object_id=object_id, function_handle_metadata=metadata)
+    if object_id in state.classes:
+        return api_pb2.Object(object_id=object_id, class_handle_metadata=api_pb2.ClassHandleMetadata())
+    if object_id in state.mounts:
+        return api_pb2.Object(object_id=object_id, mount_handle_metadata=api_pb2.MountHandleMetadata())
+    if object_id in state.volumes:
+        volume = api_pb2.VolumeMetadata(version=api_pb2.VOLUME_FS_VERSION_V2, name=name_of(state, "volume", object_id))
+        return api_pb2.Object(object_id=object_id, volume_metadata=volume)
+    return api_pb2.Object(object_id=object_id)  # images, secrets, dicts and queues ask for more when they need it
 
 
 def _metadata(function: Function) -> api_pb2.FunctionHandleMetadata:
