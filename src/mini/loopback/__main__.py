@@ -5,7 +5,7 @@ import contextlib
 import signal
 import sys
 
-from mini.loopback.plane import TOKEN, ControlPlane
+from mini.loopback.plane import ControlPlane
 
 
 async def serve(port: int) -> None:
@@ -15,7 +15,8 @@ async def serve(port: int) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    print(f"MODAL_SERVER_URL={plane.url} MODAL_TOKEN_ID={TOKEN[0]} MODAL_TOKEN_SECRET={TOKEN[1]}", flush=True)
+    token_id, secret = plane.token
+    print(f"MODAL_SERVER_URL={plane.url} MODAL_TOKEN_ID={token_id} MODAL_TOKEN_SECRET={secret}", flush=True)
     await stop.wait()
     await plane.stop()
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import sysconfig
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +15,10 @@ from grpclib.server import Server
 from modal_proto import api_pb2
 
 from mini import distributions
-from mini.loopback.state import Function, Input, State
+from mini.loopback import private_mounts
+from mini.loopback.functions import below_root, layout
+from mini.loopback.process import Process
+from mini.loopback.state import App, Function, Input, PlaneState, look_up
 from mini.loopback.volumes import View
 
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "SSL_CERT_FILE")
@@ -27,86 +26,124 @@ _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "SSL_CERT_FILE")
 
 @dataclass
 class Container:
-    """One running container.
+    """One container.
 
     Args:
         task_id: Its id.
         function: What it serves.
         root: Its own folder; the user's files are under `root/root`.
         views: Its volumes, by id.
+        current: The inputs it has in hand, by id.
+        waiting: Its requests for inputs that are not answered yet.
+        to_cancel: The inputs it shall be told to cancel.
+        ready: Whether it has ever asked for an input.
+        stopping: Whether it gets no further input.
+        preempted: Whether it is taken away, through no fault of its inputs.
+        gone: Whether its process has ended.
+        failure: Why it could not start, where it could say so.
     """
 
     task_id: str
     function: Function
     root: Path
-    views: dict[str, View]
-    process: asyncio.subprocess.Process | None = None
+    views: dict[str, View] = field(default_factory=dict)
+    process: Process | None = None
     server: Server | None = None
+    socket: Path = Path()
     current: dict[str, Input] = field(default_factory=dict)
+    waiting: set[asyncio.Future[Input | None]] = field(default_factory=set)
     to_cancel: list[str] = field(default_factory=list)
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
+    ready: bool = False
     stopping: bool = False
+    preempted: bool = False
+    gone: bool = False
     failure: api_pb2.GenericResult | None = None
+
+    def stop(self) -> None:
+        """Give it no further input; if it waits for one it is told to end."""
+        self.stopping = True
+        for waiting in self.waiting:
+            self.function.waiting.discard(waiting)
+            if not waiting.done():
+                waiting.set_result(None)
+
+    def interrupt(self) -> None:
+        """Send it SIGINT."""
+        if self.process is not None:
+            self.process.signal(signal.SIGINT)
 
     def kill(self) -> None:
         """End it at once, with the processes it started."""
         if self.process is not None and self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.kill()
 
 
-def lay_out(state: State, function: Function, root: Path) -> None:
+def prepare(state: PlaneState, container: Container, app: App) -> tuple[list[str], dict[str, str]]:
+    """Lay out all that a container starts with.
+
+    Returns:
+        Its command and its environment.
+
+    Raises:
+        GRPCError: A volume is gone.
+        OSError: The disk does not take it.
+    """
+    function, root = container.function, container.root
+    (root / "root").mkdir(parents=True)
+    _lay_out(state, function, root)
+    mounts = {}
+    for mount in function.created.volume_mounts:
+        path = root / mount.mount_path.lstrip("/")
+        committed = look_up(state.volumes, mount.volume_id, "Volume")
+        container.views[mount.volume_id] = View(committed, path, read_only=mount.read_only)
+        mounts[mount.mount_path] = path
+    arguments = root / "arguments"
+    arguments.write_bytes(
+        api_pb2.ContainerArguments(
+            task_id=container.task_id,
+            function_id=function.id,
+            app_id=app.id,
+            function_def=function.created,
+            serialized_params=function.parameters,
+            app_layout=layout(state, app),
+            environment_name="main",
+        ).SerializeToString()
+    )
+    container.socket = state.sockets / container.task_id[-8:]
+    # -S leaves out site-packages and with it every .pth file: an editable install would show what was not shipped.
+    start = [sys.executable, "-S", "-m", "modal._container_entrypoint"]
+    if not private_mounts.available():  # what is below /root is in its working directory all the same
+        mounts = {path: view for path, view in mounts.items() if not below_root(path)}
+    command = private_mounts.command(mounts, root / "newroot", start) if mounts else start
+    return command, _environment(state, function, root, arguments, container.socket)
+
+
+def remove(container: Container) -> None:
+    """Remove the files of a container that is gone."""
+    shutil.rmtree(container.root, ignore_errors=True)
+    container.socket.unlink(missing_ok=True)
+
+
+def _lay_out(state: PlaneState, function: Function, root: Path) -> None:
     """Put the mounted files where a container finds them."""
-    assert function.definition is not None
-    mounts = list(function.definition.mount_ids)
-    image = state.images.get(function.definition.image_id)
+    mounts = list(function.created.mount_ids)
+    image = state.images.get(function.created.image_id)
     if image is not None and image.context_mount_id:
         mounts.append(image.context_mount_id)
     for mount_id in mounts:
         for file in state.mounts.get(mount_id, ()):
             target = root / file.filename.lstrip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(state.file("files", file.sha256_hex), target)
+            shutil.copy(state.content("files", file.sha256_hex), target)
             target.chmod(file.mode or 0o644)
 
 
-def command(root: Path, mounts: Mapping[str, Path]) -> list[str]:
-    """The command that starts a container's process.
-
-    Args:
-        root: The container's folder.
-        mounts: Where its volumes are, by the path the caller chose.
-    """
-    # -S leaves out site-packages and with it every .pth file: an editable install would show what was not shipped.
-    start = [sys.executable, "-S", "-m", "modal._container_entrypoint"]
-    if not mounts:
-        return start
-    if can_unshare():
-        lines = "".join('mkdir -p "$1" && mount --bind "$2" "$1" && shift 2 && ' for _ in mounts)
-        pairs = [part for path, view in mounts.items() for part in (path, str(view))]
-        return ["unshare", "--mount", "--", "sh", "-c", f'{lines} exec "$@"', "container", *pairs, *start]
-    for path, view in mounts.items():
-        with contextlib.suppress(OSError):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).symlink_to(view)
-    return start
-
-
-@functools.cache
-def can_unshare() -> bool:
-    """Whether this machine gives a process a mount namespace of its own."""
-    try:
-        return subprocess.run(["unshare", "--mount", "true"], capture_output=True, timeout=10).returncode == 0
-    except (OSError, subprocess.SubprocessError):
-        return False
-
-
-def environment(state: State, function: Function, root: Path, arguments: Path, socket: Path) -> dict[str, str]:
+def _environment(state: PlaneState, function: Function, root: Path, arguments: Path, socket: Path) -> dict[str, str]:
     """What a container's process finds in its environment: none of the caller's PYTHONPATH, none of its MODAL_*."""
-    assert function.definition is not None
     kept = {name: value for name in _KEPT if (value := os.environ.get(name)) is not None}
     secrets: dict[str, str] = {}
-    for secret_id in function.definition.secret_ids:
+    for secret_id in function.created.secret_ids:
         secrets |= state.secrets.get(secret_id, {})
     if "MINI_PACKAGES" in secrets:  # the rehearsal has installed what the image would have; Modal's own comes last
         packages = [secrets["MINI_PACKAGES"], str(_client(state))]
@@ -115,7 +152,7 @@ def environment(state: State, function: Function, root: Path, arguments: Path, s
     return {
         **kept,
         "PYTHONUNBUFFERED": "1",
-        **_image_environment(state, function.definition.image_id),
+        **_image_environment(state, function.created.image_id),
         **secrets,
         "PYTHONPATH": os.pathsep.join([str(root / "root"), *packages]),
         "MINI_ROOT": str(root / "root"),
@@ -128,7 +165,7 @@ def environment(state: State, function: Function, root: Path, arguments: Path, s
     }
 
 
-def _client(state: State) -> Path:
+def _client(state: PlaneState) -> Path:
     """Modal's client and what it needs, and nothing else of this environment: what Modal mounts into each container."""
     folder = state.folder / "client"
     if not folder.is_dir():
@@ -140,7 +177,7 @@ def _client(state: State) -> Path:
     return folder
 
 
-def _image_environment(state: State, image_id: str) -> dict[str, str]:
+def _image_environment(state: PlaneState, image_id: str) -> dict[str, str]:
     """What the image's ENV lines set; nothing else of an image is imitated."""
     image = state.images.get(image_id)
     if image is None:
@@ -155,9 +192,3 @@ def _image_environment(state: State, image_id: str) -> dict[str, str]:
             if name != "PATH":
                 values[name] = value.strip("'\"")
     return values
-
-
-async def pump(stream: asyncio.StreamReader, emit: Callable[[str], Awaitable[None]]) -> None:
-    """Hand on what a container prints, line by line."""
-    while data := await stream.read(65536):
-        await emit(data.decode(errors="replace"))

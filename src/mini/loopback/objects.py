@@ -1,31 +1,21 @@
-"""Mounts, images, secrets, dicts, queues and blobs: objects that are looked up by name or made of content."""
+"""Environments, tokens, mounts, images, secrets and blobs."""
 
 from __future__ import annotations
 
 import hashlib
-import time
-from collections import deque
 from collections.abc import AsyncIterator
+from pathlib import PurePosixPath
 
 from google.protobuf.empty_pb2 import Empty
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
-from mini.loopback.state import State
+from mini.loopback.files import FileServer
+from mini.loopback.named import CREATE, named
+from mini.loopback.state import PlaneState, look_up
 
 BUILDER = "2025.06"
 """The image builder version of the one environment there is; it must be one that the client knows."""
-
-TOKEN = ("ak-loopback", "as-loopback")
-"""A token the control plane accepts; any other that is not empty will do as well."""
-
-_CREATE = (
-    api_pb2.OBJECT_CREATION_TYPE_CREATE_IF_MISSING,
-    api_pb2.OBJECT_CREATION_TYPE_CREATE_FAIL_IF_EXISTS,
-    api_pb2.OBJECT_CREATION_TYPE_CREATE_OVERWRITE_IF_EXISTS,
-    api_pb2.OBJECT_CREATION_TYPE_ANONYMOUS_OWNED_BY_APP,
-    api_pb2.OBJECT_CREATION_TYPE_EPHEMERAL,
-)
 
 
 class Objects:
@@ -33,23 +23,13 @@ class Objects:
 
     Args:
         state: The control plane's.
-        blob_url: Where blobs are served.
+        files: Serves the blobs.
+        sign_in: Whether whoever asks for a token gets this control plane's: for tests of signing in, as it lets
+            everybody in who reaches its port.
     """
 
-    def __init__(self, state: State, blob_url: str) -> None:
-        self.state, self.blob_url = state, blob_url
-
-    def _named(self, kind: str, prefix: str, name: str, creation: int) -> tuple[str, bool]:
-        """The id of a named or new object, and whether it is new."""
-        known = self.state.named.get((kind, name)) if name else None
-        if known is not None:
-            return known, False
-        if creation not in _CREATE:
-            raise GRPCError(Status.NOT_FOUND, f"{kind.capitalize()} '{name}' not found in environment 'main'")
-        new = self.state.new_id(prefix)
-        if name:
-            self.state.named[kind, name] = new
-        return new, True
+    def __init__(self, state: PlaneState, files: FileServer, *, sign_in: bool = False) -> None:
+        self.state, self.files, self.sign_in = state, files, sign_in
 
     async def ClientHello(self, _: Empty) -> api_pb2.ClientHelloResponse:
         return api_pb2.ClientHelloResponse(image_builder_version=BUILDER)
@@ -67,13 +47,22 @@ class Objects:
 
     # Tokens.
 
-    async def TokenFlowCreate(self, request: api_pb2.TokenFlowCreateRequest) -> api_pb2.TokenFlowCreateResponse:
+    async def TokenFlowCreate(self, _: api_pb2.TokenFlowCreateRequest) -> api_pb2.TokenFlowCreateResponse:
+        self._may_sign_in()
         return api_pb2.TokenFlowCreateResponse(
-            token_flow_id=self.state.new_id("tf"), web_url=f"{self.blob_url}/token", code="loopback", wait_secret="-"
+            token_flow_id=self.state.new_id("tf"), web_url="http://127.0.0.1/", code="loopback", wait_secret="-"
         )
 
     async def TokenFlowWait(self, _: api_pb2.TokenFlowWaitRequest) -> api_pb2.TokenFlowWaitResponse:
-        return api_pb2.TokenFlowWaitResponse(token_id=TOKEN[0], token_secret=TOKEN[1], workspace_username="loopback")
+        self._may_sign_in()
+        token_id, secret = self.state.token
+        return api_pb2.TokenFlowWaitResponse(token_id=token_id, token_secret=secret, workspace_username="loopback")
+
+    def _may_sign_in(self) -> None:
+        if not self.sign_in:
+            raise GRPCError(
+                Status.PERMISSION_DENIED, "the control plane on loopback gives its token only to who started it"
+            )
 
     async def WorkspaceNameLookup(self, _: Empty) -> api_pb2.WorkspaceNameLookupResponse:
         return api_pb2.WorkspaceNameLookupResponse(workspace_name="loopback", username="loopback")
@@ -82,10 +71,13 @@ class Objects:
 
     async def MountGetOrCreate(self, request: api_pb2.MountGetOrCreateRequest) -> api_pb2.MountGetOrCreateResponse:
         if request.deployment_name:  # Modal's own mounts: its client, which is installed here already
-            mount_id, new = self._named("mount", "mo", request.deployment_name, _CREATE[0])
+            mount_id, new = named(self.state, "mount", "mo", request.deployment_name, CREATE)
             if new:
                 self.state.mounts[mount_id] = []
         else:
+            for file in request.files:
+                if ".." in PurePosixPath(file.filename).parts or "\0" in file.filename:
+                    raise GRPCError(Status.INVALID_ARGUMENT, f"{file.filename!r} leaves the container's folder")
             mount_id = self.state.new_id("mo")
             self.state.mounts[mount_id] = list(request.files)
         content = hashlib.sha256(
@@ -98,15 +90,15 @@ class Objects:
     async def MountBatchedCheckExistence(
         self, request: api_pb2.MountBatchedCheckExistenceRequest
     ) -> api_pb2.MountBatchedCheckExistenceResponse:
-        missing = [sha for sha in request.sha256_hex_hashes if not self.state.file("files", sha).exists()]
+        missing = [sha for sha in request.sha256_hex_hashes if not self.state.content("files", sha).exists()]
         return api_pb2.MountBatchedCheckExistenceResponse(missing_sha256_hex_hashes=missing)
 
     async def MountPutFile(self, request: api_pb2.MountPutFileRequest) -> api_pb2.MountPutFileResponse:
-        file = self.state.file("files", request.sha256_hex)
+        file = self.state.content("files", request.sha256_hex)
         if request.WhichOneof("data_oneof") == "data":
             file.write_bytes(request.data)
         elif request.data_blob_id:
-            file.write_bytes(self.state.file("blobs", request.data_blob_id).read_bytes())
+            file.write_bytes(look_up(self.state.blobs, request.data_blob_id, "Blob").read_bytes())
         return api_pb2.MountPutFileResponse(exists=file.exists())
 
     # Images.
@@ -149,77 +141,20 @@ class Objects:
         step.finished_at.GetCurrentTime()
         return api_pb2.ImageBuildChainGetResponse(build_steps=[step])
 
-    async def AppFetchLogs(self, request: api_pb2.AppFetchLogsRequest) -> api_pb2.AppFetchLogsResponse:
-        if request.app_id in self.state.failed_builds:
-            lines = self.state.failed_builds[request.app_id].splitlines(keepends=True)
-            items = [api_pb2.TaskLogs(data=line, timestamp=time.time()) for line in lines]
-        else:
-            items = self.state.apps[request.app_id].logs
-        return api_pb2.AppFetchLogsResponse(batches=[api_pb2.TaskLogsBatch(items=items[-(request.limit or 1000) :])])
-
     # Secrets.
 
     async def SecretGetOrCreate(self, request: api_pb2.SecretGetOrCreateRequest) -> api_pb2.SecretGetOrCreateResponse:
-        secret_id, _ = self._named("secret", "st", request.deployment_name, request.object_creation_type)
+        secret_id, _ = named(self.state, "secret", "st", request.deployment_name, request.object_creation_type)
         if request.env_dict:
             self.state.secrets[secret_id] = dict(request.env_dict)
         return api_pb2.SecretGetOrCreateResponse(secret_id=secret_id)
-
-    # Dicts.
-
-    async def DictGetOrCreate(self, request: api_pb2.DictGetOrCreateRequest) -> api_pb2.DictGetOrCreateResponse:
-        dict_id, new = self._named("dict", "di", request.deployment_name, request.object_creation_type)
-        if new:
-            self.state.dicts[dict_id] = {entry.key: entry.value for entry in request.data}
-        return api_pb2.DictGetOrCreateResponse(
-            dict_id=dict_id, metadata=api_pb2.DictMetadata(name=request.deployment_name)
-        )
-
-    async def DictUpdate(self, request: api_pb2.DictUpdateRequest) -> api_pb2.DictUpdateResponse:
-        entries, created = self.state.dicts[request.dict_id], False
-        for update in request.updates:
-            if not (request.if_not_exists and update.key in entries):
-                created = created or update.key not in entries
-                entries[update.key] = update.value
-        return api_pb2.DictUpdateResponse(created=created)
-
-    async def DictGet(self, request: api_pb2.DictGetRequest) -> api_pb2.DictGetResponse:
-        value = self.state.dicts[request.dict_id].get(request.key)
-        return api_pb2.DictGetResponse(found=value is not None, value=value)
-
-    async def DictPop(self, request: api_pb2.DictPopRequest) -> api_pb2.DictPopResponse:
-        value = self.state.dicts[request.dict_id].pop(request.key, None)
-        return api_pb2.DictPopResponse(found=value is not None, value=value)
-
-    async def DictLen(self, request: api_pb2.DictLenRequest) -> api_pb2.DictLenResponse:
-        return api_pb2.DictLenResponse(len=len(self.state.dicts[request.dict_id]))
-
-    async def DictContents(self, request: api_pb2.DictContentsRequest) -> AsyncIterator[api_pb2.DictEntry]:
-        for key, value in list(self.state.dicts[request.dict_id].items()):
-            yield api_pb2.DictEntry(key=key if request.keys else b"", value=value if request.values else b"")
-
-    # Queues.
-
-    async def QueueGetOrCreate(self, request: api_pb2.QueueGetOrCreateRequest) -> api_pb2.QueueGetOrCreateResponse:
-        queue_id, new = self._named("queue", "qu", request.deployment_name, request.object_creation_type)
-        if new:
-            self.state.queues[queue_id] = {}
-        return api_pb2.QueueGetOrCreateResponse(queue_id=queue_id)
-
-    async def QueuePut(self, request: api_pb2.QueuePutRequest) -> Empty:
-        self.state.queues[request.queue_id].setdefault(request.partition_key, deque()).extend(request.values)
-        return Empty()
-
-    async def QueueGet(self, request: api_pb2.QueueGetRequest) -> api_pb2.QueueGetResponse:
-        queue = self.state.queues[request.queue_id].setdefault(request.partition_key, deque())
-        values = [queue.popleft() for _ in range(min(request.n_values or 1, len(queue)))]
-        return api_pb2.QueueGetResponse(values=values)
 
     # Blobs.
 
     async def BlobCreate(self, request: api_pb2.BlobCreateRequest) -> api_pb2.BlobCreateResponse:
         blob_id = self.state.new_id("bl")
-        url = f"{self.blob_url}/blobs/{blob_id}"
+        self.state.blobs[blob_id] = self.state.path("blobs", blob_id)
+        url = self.files.upload_url(self.state.blobs[blob_id])
         return api_pb2.BlobCreateResponse(
             blob_id=blob_id,
             upload_url=url,
@@ -228,4 +163,5 @@ class Objects:
         )
 
     async def BlobGet(self, request: api_pb2.BlobGetRequest) -> api_pb2.BlobGetResponse:
-        return api_pb2.BlobGetResponse(download_url=f"{self.blob_url}/blobs/{request.blob_id}")
+        path = look_up(self.state.blobs, request.blob_id, "Blob")
+        return api_pb2.BlobGetResponse(download_url=self.files.download_url(path))

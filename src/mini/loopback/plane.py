@@ -4,47 +4,61 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import shutil
 import ssl
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from aiohttp import web
-from grpclib import GRPCError, Status
-from grpclib.const import Cardinality, Handler
-from grpclib.server import Server, Stream
+from grpclib.server import Server
 
-from mini.loopback.calls import Calls, ContainerCalls
+from mini.loopback.apps import Apps
+from mini.loopback.calls import Calls
+from mini.loopback.container_requests import ContainerRequests
 from mini.loopback.containers import Container
-from mini.loopback.objects import TOKEN, Objects
-from mini.loopback.state import Faults, State
+from mini.loopback.dicts import Dicts, Queues
+from mini.loopback.files import FileServer
+from mini.loopback.functions import Functions
+from mini.loopback.logs import Logs
+from mini.loopback.objects import Objects
+from mini.loopback.scheduler import Scheduler
+from mini.loopback.service import Service
+from mini.loopback.state import Faults, PlaneState
 from mini.loopback.volumes import Volumes
 from mini.machine import cores
 
-__all__ = ["TOKEN", "ControlPlane", "Loopback"]
+_SOCKET = 70  # characters a folder's path may have for a unix socket in it: macOS takes about a hundred in all
 
 
 class ControlPlane:
     """Serves on loopback from `start` to `stop`.
 
+    It executes what it is sent. It answers only those who send its token, which is made anew for each control plane;
+    its files are in folders that are its user's alone.
+
     Args:
-        folder: Where its files go; None for a temporary folder that goes with it.
+        folder: Where its files go; None for the system's temporary folder. They go with it.
         port: The port; 0 for any.
         certificate: To serve gRPC over TLS.
+        sign_in: Whether it gives its token to whoever asks, as `modal token new` does: for tests of that alone.
     """
 
-    def __init__(self, folder: Path | None = None, port: int = 0, certificate: ssl.SSLContext | None = None) -> None:
-        self._certificate = certificate
-        # Unix sockets have short paths: the system's temporary folder, whatever the caller's.
-        self._folder = Path(tempfile.mkdtemp(prefix="mini-", dir=None if folder is None else folder))
-        self.state = State(self._folder)
-        self._port = port
+    def __init__(
+        self,
+        folder: Path | None = None,
+        port: int = 0,
+        certificate: ssl.SSLContext | None = None,
+        *,
+        sign_in: bool = False,
+    ) -> None:
+        self._certificate, self._port, self._sign_in = certificate, port, sign_in
+        self._folder = Path(tempfile.mkdtemp(prefix="mini-", dir=folder))  # with mode 0700
+        short = self._folder if len(str(self._folder)) < _SOCKET else Path(tempfile.mkdtemp(prefix="mini-", dir="/tmp"))
+        self.state = PlaneState(self._folder, short / "sockets")
+        self.state.sockets.mkdir(mode=0o700)
         self.url = ""
 
     @property
@@ -52,14 +66,29 @@ class ControlPlane:
         """What shall go wrong."""
         return self.state.faults
 
+    @property
+    def token(self) -> tuple[str, str]:
+        """What a client must send: MODAL_TOKEN_ID and MODAL_TOKEN_SECRET."""
+        return self.state.token
+
     async def start(self) -> None:
         """Begin to serve."""
         logging.getLogger("grpclib").setLevel(logging.WARNING)  # it tells of each caller that went
-        await self._serve_files()
-        self.volumes = Volumes(self.state, self._files_url)
-        self.objects = Objects(self.state, self._files_url)
-        self.calls = Calls(self.state, self.volumes, self._container_server, cores())
-        self._server = Server([_Service(self.state, self.objects, self.volumes, self.calls)])
+        self._files = FileServer(self.state.bytes_in)
+        await self._files.start()
+        self._scheduler = Scheduler(self.state, self._container_server, cores())
+        self._apps = Apps(self.state, self._scheduler)
+        self._handlers = (
+            self._apps,
+            Functions(self.state),
+            Calls(self.state, self._scheduler),
+            Logs(self.state),
+            Dicts(self.state),
+            Queues(self.state),
+            Volumes(self.state, self._files),
+            Objects(self.state, self._files, sign_in=self._sign_in),
+        )
+        self._server = Server([Service(self.state, *self._handlers)])
         await self._server.start("127.0.0.1", self._port, ssl=self._certificate)
         assert self._server._server is not None
         port = self._server._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
@@ -67,95 +96,17 @@ class ControlPlane:
 
     async def stop(self) -> None:
         """End every container and stop to serve."""
-        await self.calls.close()
+        await self._scheduler.close()
         self._server.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._server.wait_closed(), 5)
-        await self._runner.cleanup()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        await self._files.stop()
+        for folder in {self._folder, self.state.sockets.parent}:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _container_server(self, container: Container) -> Server:
-        own = ContainerCalls(self.calls, container)
-        return Server([_Service(self.state, own, self.objects, self.volumes, self.calls, inside=True)])
-
-    async def _serve_files(self) -> None:
-        application = web.Application(client_max_size=1 << 40)
-        application.router.add_get("/{kind:blobs|blocks}/{name}", self._get)
-        application.router.add_put("/{kind:blobs|blocks}/{name}", self._put)
-        application.router.add_get("/ranges/{start}/{end}/{path:.*}", self._range)
-        self._runner = web.AppRunner(application, access_log=None)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        assert site._server is not None
-        self._files_url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[attr-defined]
-
-    async def _get(self, request: web.Request) -> web.StreamResponse:
-        return web.FileResponse(self.state.file(request.match_info["kind"], request.match_info["name"]))
-
-    async def _put(self, request: web.Request) -> web.Response:
-        target = self.state.file(request.match_info["kind"], request.match_info["name"])
-        data = await request.read()
-        target.write_bytes(data)
-        self.state.bytes_in["http"] += len(data)
-        return web.Response(headers={"ETag": f'"{hashlib.md5(data).hexdigest()}"'}, body=b"stored")
-
-    async def _range(self, request: web.Request) -> web.Response:
-        start, end = int(request.match_info["start"]), int(request.match_info["end"])
-        with (self._folder / request.match_info["path"]).open("rb") as file:
-            file.seek(start)
-            return web.Response(body=file.read(end - start))
-
-
-class _Service:
-    """A gRPC service whose handlers are the methods of several objects; the first that has one answers."""
-
-    def __init__(self, state: State, *handlers: Any, inside: bool = False) -> None:
-        self._state, self._handlers, self._inside = state, handlers, inside
-
-    def __mapping__(self) -> dict[str, Handler]:
-        from modal_proto.api_grpc import ModalClientBase
-
-        # Every call the client may make is there; the names come from its own description of the service.
-        template = type("Template", (ModalClientBase,), dict.fromkeys(ModalClientBase.__abstractmethods__))
-        described: dict[str, Handler] = template().__mapping__()
-        return {
-            path: Handler(self._answer(path.rsplit("/", 1)[1], h.cardinality), *h[1:]) for path, h in described.items()
-        }
-
-    def _answer(self, name: str, cardinality: Cardinality) -> Callable[[Stream[Any, Any]], Awaitable[None]]:
-        handler = next((getattr(h, name) for h in self._handlers if hasattr(h, name)), None)
-
-        async def answer(stream: Stream[Any, Any]) -> None:
-            request = await stream.recv_message()
-            self._state.requests[name] += 1
-            self._state.bytes_in[name] += request.ByteSize() if request is not None else 0
-            await self._disturb(stream, name)
-            if handler is None:
-                raise GRPCError(Status.UNIMPLEMENTED, f"the control plane on loopback does not know {name}")
-            if cardinality is Cardinality.UNARY_STREAM:
-                items: AsyncIterator[Any] = handler(request)
-                async for item in items:
-                    await stream.send_message(item)
-            else:
-                await stream.send_message(await handler(request))
-
-        return answer
-
-    async def _disturb(self, stream: Stream[Any, Any], name: str) -> None:
-        faults = self._state.faults
-        if self._inside:
-            return
-        if faults.delay:
-            await asyncio.sleep(faults.delay)
-        if faults.drop_first:
-            faults.drop_first -= 1
-            raise GRPCError(Status.UNAVAILABLE, "the connection was dropped")
-        if name.startswith("TokenFlow"):  # whoever asks for a token has none
-            return
-        metadata: Any = stream.metadata or {}
-        if faults.refuse_token or not metadata.get("x-modal-token-id"):
-            raise GRPCError(Status.UNAUTHENTICATED, "Token ID is invalid")
+        own = ContainerRequests(self.state, self._scheduler, self._apps, container)
+        return Server([Service(self.state, own, *self._handlers, inside=True)])
 
 
 class Loopback:
@@ -164,10 +115,13 @@ class Loopback:
     Args:
         folder: As for `ControlPlane`.
         certificate: As for `ControlPlane`.
+        sign_in: As for `ControlPlane`.
     """
 
-    def __init__(self, folder: Path | None = None, certificate: ssl.SSLContext | None = None) -> None:
-        self.plane = ControlPlane(folder, certificate=certificate)
+    def __init__(
+        self, folder: Path | None = None, certificate: ssl.SSLContext | None = None, *, sign_in: bool = False
+    ) -> None:
+        self.plane = ControlPlane(folder, certificate=certificate, sign_in=sign_in)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mini-loopback", daemon=True)
         self._running = False
@@ -178,7 +132,12 @@ class Loopback:
         return self.plane.url
 
     @property
-    def state(self) -> State:
+    def token(self) -> tuple[str, str]:
+        """What a client must send: MODAL_TOKEN_ID and MODAL_TOKEN_SECRET."""
+        return self.plane.token
+
+    @property
+    def state(self) -> PlaneState:
         """What the control plane remembers: what was asked of it, and how often."""
         return self.plane.state
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
+import secrets
+import time
 from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+from grpclib import GRPCError, Status
 from modal_proto import api_pb2
+
+from mini.loopback.crashes import CrashLoop
+
+_Value = TypeVar("_Value")
 
 
 @dataclass
@@ -18,6 +27,9 @@ class Faults:
 
     Args:
         kill_every: Kill the container at every nth input it is given, before it has answered; 0 never.
+        preempt_every: Preempt the container at every nth input it is given, as Modal does: SIGINT, and SIGKILL after
+            `preempt_grace`. The input goes to another container and loses no attempt. 0 never.
+        preempt_grace: Seconds a preempted container has to end by itself; Modal gives about 30.
         refuse_token: Refuse whatever token comes.
         delay: Seconds before each answer.
         drop_first: How many calls lose their connection first.
@@ -28,6 +40,8 @@ class Faults:
     """
 
     kill_every: int = 0
+    preempt_every: int = 0
+    preempt_grace: float = 30.0
     refuse_token: bool = False
     delay: float = 0.0
     drop_first: int = 0
@@ -37,13 +51,32 @@ class Faults:
     out_of_memory: bool = False
 
 
+class Signal:
+    """Wakes everybody who waits for a change."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def send(self) -> None:
+        """Wake all who wait now."""
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def wait(self, timeout: float) -> None:
+        """Return at the next change, or after some seconds."""
+        try:
+            await asyncio.wait_for(self._event.wait(), timeout)
+        except TimeoutError:
+            return
+
+
 @dataclass
 class Input:
     """One input of a function call, and how far it is."""
 
     id: str
     idx: int
-    call: Call
+    call: FunctionCall
     proto: api_pb2.FunctionInput
     retry_count: int = 0
     losses: int = 0
@@ -53,8 +86,8 @@ class Input:
 
 
 @dataclass
-class Call:
-    """One function call: of a map, all its inputs."""
+class FunctionCall:
+    """One call of a function: of a map, all its inputs."""
 
     id: str
     function: Function
@@ -62,27 +95,42 @@ class Call:
     invocation: int
     inputs: dict[str, Input] = field(default_factory=dict)
     outputs: list[api_pb2.FunctionGetOutputsItem] = field(default_factory=list)  # of every attempt, as they came
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    yielded: list[api_pb2.DataChunk] = field(default_factory=list)  # what a generator has yielded so far
+    changed: Signal = field(default_factory=Signal)
     cancelled: bool = False
-
-    def notify(self) -> None:
-        """Wake all who wait for outputs."""
-        self.changed.set()
-        self.changed = asyncio.Event()
+    created: float = field(default_factory=time.time)
 
 
 @dataclass
 class Function:
-    """A function definition, its queue and its containers."""
+    """A function definition, its queue and its containers.
+
+    Args:
+        parameters: Of a class with parameters: the serialized values this variant is bound to.
+    """
 
     id: str
     app_id: str
     name: str
     definition: api_pb2.Function | None = None
     requested: api_pb2.FunctionCreateRequest | None = None
+    announced: api_pb2.FunctionPrecreateRequest | None = None
+    parameters: bytes = b""
     queue: deque[Input] = field(default_factory=deque)
     waiting: set[asyncio.Future[Input | None]] = field(default_factory=set)
     tasks: set[str] = field(default_factory=set)
+    crashes: CrashLoop = field(default_factory=CrashLoop)
+
+    @property
+    def created(self) -> api_pb2.Function:
+        """The definition.
+
+        Raises:
+            GRPCError: It was announced and not created yet.
+        """
+        if self.definition is None:
+            raise GRPCError(Status.FAILED_PRECONDITION, f"Function '{self.name}' is not created yet")
+        return self.definition
 
 
 @dataclass
@@ -92,27 +140,58 @@ class App:
     id: str
     name: str
     deployed: bool = False
+    detached: bool = False
     functions: dict[str, str] = field(default_factory=dict)
-    logs: list[api_pb2.TaskLogs] = field(default_factory=list)
-    stopped: bool = False
+    classes: dict[str, str] = field(default_factory=dict)
+    logs: list[LogLine] = field(default_factory=list)
+    logged: Signal = field(default_factory=Signal)
+    created: float = field(default_factory=time.time)
+    deployed_at: float = 0.0
+    stopped_at: float = 0.0
+    over: bool = False  # stopped, and its last container is gone
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing runs there any more."""
+        return self.stopped_at > 0
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """Something a container printed, or the control plane said of it."""
+
+    text: str
+    source: api_pb2.FileDescriptor.ValueType
+    task_id: str
+    function_id: str
+    call_id: str = ""
+    input_id: str = ""
+    time: float = field(default_factory=time.time)
 
 
 @dataclass
-class State:
+class PlaneState:
     """Everything, by id.
 
     Args:
         folder: Where files are kept: blobs, volumes, containers.
+        sockets: Where containers' sockets are.
+        token: Which a client must send: its id, and its secret.
     """
 
     folder: Path
+    sockets: Path
     faults: Faults = field(default_factory=Faults)
+    token: tuple[str, str] = field(
+        default_factory=lambda: (f"ak-{secrets.token_urlsafe(16)}", f"as-{secrets.token_urlsafe(32)}")
+    )
     requests: Counter[str] = field(default_factory=Counter)
     bytes_in: Counter[str] = field(default_factory=Counter)
     apps: dict[str, App] = field(default_factory=dict)
     deployments: dict[str, str] = field(default_factory=dict)
     functions: dict[str, Function] = field(default_factory=dict)
-    calls: dict[str, Call] = field(default_factory=dict)
+    classes: dict[str, str] = field(default_factory=dict)
+    calls: dict[str, FunctionCall] = field(default_factory=dict)
     inputs: dict[str, Input] = field(default_factory=dict)
     images: dict[str, api_pb2.Image] = field(default_factory=dict)
     failed_builds: dict[str, str] = field(default_factory=dict)
@@ -121,14 +200,47 @@ class State:
     named: dict[tuple[str, str], str] = field(default_factory=dict)
     dicts: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     queues: dict[str, dict[bytes, deque[bytes]]] = field(default_factory=dict)
-    _ids: Any = field(default_factory=itertools.count)
+    volumes: dict[str, Path] = field(default_factory=dict)
+    blobs: dict[str, Path] = field(default_factory=dict)
+    _ids: Iterator[int] = field(default_factory=itertools.count)
 
     def new_id(self, prefix: str) -> str:
         """An identifier as Modal makes them."""
         return f"{prefix}-{next(self._ids):022d}"
 
-    def file(self, kind: str, name: str) -> Path:
-        """Where a blob, a file of a mount or a block of a volume is kept."""
+    def path(self, kind: str, name: str) -> Path:
+        """Where something is kept whose name the control plane made itself."""
         folder = self.folder / kind
         folder.mkdir(parents=True, exist_ok=True)
         return folder / name
+
+    def content(self, kind: str, digest: str) -> Path:
+        """Where something is kept by the SHA-256 of its content.
+
+        Args:
+            kind: What it is: a file of a mount, a block of a volume.
+            digest: In hexadecimal, as a client says it.
+
+        Raises:
+            GRPCError: It is no such digest.
+        """
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise GRPCError(Status.INVALID_ARGUMENT, f"{digest!r} is not a SHA-256 in hexadecimal")
+        return self.path(kind, digest)
+
+
+def look_up(table: Mapping[str, _Value], key: str, kind: str) -> _Value:
+    """What has an id.
+
+    Args:
+        table: By id.
+        key: The id, as a client says it.
+        kind: What it is, for the message.
+
+    Raises:
+        GRPCError: There is no such thing.
+    """
+    try:
+        return table[key]
+    except KeyError:
+        raise GRPCError(Status.NOT_FOUND, f"{kind} '{key}' not found") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath
 
@@ -12,7 +13,8 @@ from google.protobuf.empty_pb2 import Empty
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
-from mini.loopback.state import State
+from mini.loopback.files import FileServer
+from mini.loopback.state import PlaneState, look_up
 
 BLOCK = 8 * 1024 * 1024  # bytes; Modal's own, `_utils/blob_utils.py`
 
@@ -24,19 +26,22 @@ class View:
         committed: The volume's committed files.
         path: Where the container sees them.
         read_only: Whether nothing is ever committed.
+
+    Only files are on a volume: what is a link out of it, a socket, a pipe or a device there is `left_out`.
     """
 
     def __init__(self, committed: Path, path: Path, *, read_only: bool = False) -> None:
         self.committed, self.path, self.read_only = committed, path, read_only
         path.mkdir(parents=True, exist_ok=True)
         self._seen: dict[str, tuple[int, int]] = {}
+        self.left_out: set[str] = set()
         self.reload()
 
     def commit(self) -> None:
         """Make what changed here visible to readers elsewhere."""
         if self.read_only:
             return
-        now = _stamps(self.path)
+        now = _stamps(self.path, self.left_out)
         for name, stamp in now.items():
             if self._seen.get(name) != stamp:
                 _copy(self.path / name, self.committed / name)
@@ -46,13 +51,23 @@ class View:
 
     def reload(self) -> None:
         """See what others have committed."""
-        there, here = _stamps(self.committed), _stamps(self.path)
+        there, here = _stamps(self.committed), _stamps(self.path, self.left_out)
         for name, stamp in there.items():
             if here.get(name) != stamp:
                 _copy(self.committed / name, self.path / name)
         for name in (here.keys() & self._seen.keys()) - there.keys():
             (self.path / name).unlink(missing_ok=True)
-        self._seen = _stamps(self.path)
+        self._seen = _stamps(self.path, self.left_out)
+
+    def end(self, *, commit: bool) -> list[str]:
+        """The container is gone; at its orderly end its volumes are committed, as Modal does.
+
+        Returns:
+            What was not: neither a file nor a folder, or of a name that is no text.
+        """
+        if commit:
+            self.commit()
+        return sorted(self.left_out)
 
 
 class Volumes:
@@ -60,18 +75,15 @@ class Volumes:
 
     Args:
         state: The control plane's.
-        blob_url: Where blocks are served.
+        files: Serves the blocks.
     """
 
-    def __init__(self, state: State, blob_url: str) -> None:
-        self.state, self.blob_url = state, blob_url
+    def __init__(self, state: PlaneState, files: FileServer) -> None:
+        self.state, self.files = state, files
 
     def path(self, volume_id: str) -> Path:
         """The committed files of a volume."""
-        path = self.state.folder / "volumes" / volume_id
-        if not path.is_dir():
-            raise GRPCError(Status.NOT_FOUND, f"Volume '{volume_id}' not found")
-        return path
+        return look_up(self.state.volumes, volume_id, "Volume")
 
     def _file(self, volume_id: str, path: str) -> Path:
         parts = [part for part in PurePosixPath(path).parts if part not in ("/", ".")]
@@ -86,7 +98,9 @@ class Volumes:
             if name and request.object_creation_type == api_pb2.OBJECT_CREATION_TYPE_UNSPECIFIED:
                 raise GRPCError(Status.NOT_FOUND, f"Volume '{name}' not found in environment 'main'")
             volume_id = self.state.new_id("vo")
-            (self.state.folder / "volumes" / volume_id).mkdir(parents=True)
+            path = self.state.path("volumes", volume_id)
+            path.mkdir()
+            self.state.volumes[volume_id] = path
             if name:
                 self.state.named["volume", name] = volume_id
         version = api_pb2.VOLUME_FS_VERSION_V2
@@ -122,9 +136,8 @@ class Volumes:
             raise GRPCError(Status.NOT_FOUND, f"No such file: {request.path}")
         size = file.stat().st_size
         length = min(request.len or size, size - request.start)
-        relative = file.relative_to(self.state.folder).as_posix()
         urls = [
-            f"{self.blob_url}/ranges/{start}/{min(start + BLOCK, request.start + length)}/{relative}"
+            self.files.download_url(file, start, min(start + BLOCK, request.start + length))
             for start in range(request.start, request.start + length, BLOCK)
         ]
         return api_pb2.VolumeGetFile2Response(get_urls=urls, size=size, start=request.start, len=length)
@@ -137,19 +150,22 @@ class Volumes:
                     raise GRPCError(Status.ALREADY_EXISTS, f"{file.path}: already exists")
         missing = [
             api_pb2.VolumePutFiles2Response.MissingBlock(
-                file_index=i, block_index=j, put_url=f"{self.blob_url}/blocks/{block.contents_sha256.hex()}"
+                file_index=i, block_index=j, put_url=self.files.upload_url(self._block(block))
             )
             for i, file in enumerate(request.files)
             for j, block in enumerate(file.blocks)
-            if not self.state.file("blocks", block.contents_sha256.hex()).exists()
+            if not self._block(block).exists()
         ]
         if not missing:
             for file, target in zip(request.files, targets, strict=True):
-                blocks = [self.state.file("blocks", block.contents_sha256.hex()) for block in file.blocks]
+                blocks = [self._block(block) for block in file.blocks]
                 target.parent.mkdir(parents=True, exist_ok=True)
                 # A block is padded with zeros to its hash's length; the size is the file's.
                 target.write_bytes(b"".join(block.read_bytes() for block in blocks)[: file.size])
         return api_pb2.VolumePutFiles2Response(missing_blocks=missing)
+
+    def _block(self, block: api_pb2.VolumePutFiles2Request.Block) -> Path:
+        return self.state.content("blocks", block.contents_sha256.hex())
 
     async def VolumeRemoveFile2(self, request: api_pb2.VolumeRemoveFile2Request) -> Empty:
         target = self._file(request.volume_id, request.path)
@@ -162,16 +178,34 @@ class Volumes:
         return Empty()
 
 
-def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    stamps = {}
-    for top, _, names in os.walk(folder):
-        for name in names:
+def _stamps(folder: Path, left_out: set[str] | None = None) -> dict[str, tuple[int, int]]:
+    """The files below a folder with what tells one state of them from another.
+
+    Args:
+        folder: The folder.
+        left_out: Takes the names of what is no file.
+    """
+    stamps, root, odd = {}, folder.resolve(), set[str]()
+    for top, folders, names in os.walk(folder):
+        for name in [*names, *(name for name in folders if Path(top, name).is_symlink())]:
             path = Path(top, name)
+            relative = path.relative_to(folder).as_posix()
             try:
                 status = path.stat()
-            except FileNotFoundError:  # removed in the meantime
-                continue
-            stamps[path.relative_to(folder).as_posix()] = (status.st_mtime_ns, status.st_size)
+                relative.encode()
+                inside = stat.S_ISREG(status.st_mode) and (not path.is_symlink() or root in path.resolve().parents)
+            except FileNotFoundError:  # removed in the meantime, or a link to nothing
+                inside = False
+                if not path.is_symlink():
+                    continue
+            except (OSError, RuntimeError, UnicodeEncodeError):  # links in a circle; a name in another encoding
+                inside = False
+            if inside:
+                stamps[relative] = (status.st_mtime_ns, status.st_size)
+            else:
+                odd.add(relative.encode(errors="backslashreplace").decode())
+    if left_out is not None:
+        left_out |= odd
     return stamps
 
 

@@ -71,13 +71,13 @@ class _Stage:
         self._lock = threading.Lock()
 
     def open(self) -> tuple[str, tuple[str, str]]:
-        from mini.loopback.plane import TOKEN, Loopback
+        from mini.loopback.plane import Loopback
 
         with self._lock:
             if self.loopback is None:
                 self.loopback = Loopback().__enter__()
                 atexit.register(self.close)
-            return self.loopback.url, TOKEN
+            return self.loopback.url, self.loopback.token
 
     def close(self) -> None:
         atexit.unregister(self.close)

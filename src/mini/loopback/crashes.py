@@ -1,0 +1,71 @@
+"""How often, and after which pause, a container is started again whose predecessors died before their first input."""
+
+from __future__ import annotations
+
+import signal
+
+LIMIT = 8
+"""How many containers of an ephemeral app's function may die in a row before its inputs fail."""
+
+FIRST, LONGEST = 0.05, 60.0
+"""Seconds before the second container is started, and at most; the pause doubles from one to the next."""
+
+TAIL = 2000
+"""Characters of a container's last output that are told with its death."""
+
+
+class CrashLoop:
+    """The containers of one function that died, one after another, before their first input."""
+
+    def __init__(self) -> None:
+        self.deaths = 0
+        self.last = ""
+
+    def died(self, why: str) -> None:
+        """One more died.
+
+        Args:
+            why: How it ended, with the end of its output.
+        """
+        self.deaths += 1
+        self.last = why
+
+    def started(self) -> None:
+        """One asked for its first input: what kept the others from it is over."""
+        self.deaths = 0
+
+    def gave_up(self) -> None:
+        """Its inputs have failed; those that come later get one container more, and no longer a pause."""
+        self.deaths = LIMIT - 1
+
+    @property
+    def pause(self) -> float:
+        """Seconds before the next container may start."""
+        return min(FIRST * 2.0 ** (self.deaths - 1), LONGEST) if self.deaths else 0.0
+
+    @property
+    def limit_reached(self) -> bool:
+        """Whether an ephemeral app gives up."""
+        return self.deaths >= LIMIT
+
+    @property
+    def reason(self) -> str:
+        """What the inputs that fail are told."""
+        return f"Function failed to start: {self.deaths} containers exited before they were ready. The last {self.last}"
+
+
+def describe(returncode: int | None, output: str) -> str:
+    """How a process ended, and what it said last.
+
+    Args:
+        returncode: As `subprocess` has it: negative for a signal; None where it was never started.
+        output: The end of what it printed.
+    """
+    if returncode is None:
+        ended = "could not be started"
+    elif returncode < 0:
+        ended = f"was ended by signal {-returncode} ({signal.Signals(-returncode).name})"
+    else:
+        ended = f"exited with code {returncode}"
+    text = output.strip()[-TAIL:]
+    return f"{ended}, and printed last:\n{text}" if text else f"{ended}, and printed nothing"

@@ -1,0 +1,154 @@
+"""Dicts and queues."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+
+from google.protobuf.empty_pb2 import Empty
+from modal_proto import api_pb2
+
+from mini.loopback.named import forget, name_of, named
+from mini.loopback.state import PlaneState, look_up
+
+
+class Dicts:
+    """Handlers by the name of their call.
+
+    Args:
+        state: The control plane's.
+    """
+
+    def __init__(self, state: PlaneState) -> None:
+        self.state = state
+
+    def _entries(self, dict_id: str) -> dict[bytes, bytes]:
+        return look_up(self.state.dicts, dict_id, "Dict")
+
+    async def DictGetOrCreate(self, request: api_pb2.DictGetOrCreateRequest) -> api_pb2.DictGetOrCreateResponse:
+        dict_id, new = named(self.state, "dict", "di", request.deployment_name, request.object_creation_type)
+        if new:
+            self.state.dicts[dict_id] = {entry.key: entry.value for entry in request.data}
+        return api_pb2.DictGetOrCreateResponse(
+            dict_id=dict_id, metadata=api_pb2.DictMetadata(name=request.deployment_name)
+        )
+
+    async def DictGetById(self, request: api_pb2.DictGetByIdRequest) -> api_pb2.DictGetByIdResponse:
+        self._entries(request.dict_id)
+        metadata = api_pb2.DictMetadata(name=name_of(self.state, "dict", request.dict_id))
+        return api_pb2.DictGetByIdResponse(dict_id=request.dict_id, metadata=metadata)
+
+    async def DictList(self, request: api_pb2.DictListRequest) -> api_pb2.DictListResponse:
+        found = [
+            api_pb2.DictListResponse.DictInfo(name=name, dict_id=dict_id, metadata=api_pb2.DictMetadata(name=name))
+            for (kind, name), dict_id in reversed(self.state.named.items())
+            if kind == "dict"
+        ]
+        # All at once: a client that sees fewer than it asked for asks no further.
+        limit = request.pagination.max_objects or len(found)
+        return api_pb2.DictListResponse(dicts=found[:limit] if not request.pagination.created_before else [])
+
+    async def DictDelete(self, request: api_pb2.DictDeleteRequest) -> Empty:
+        self._entries(request.dict_id)
+        del self.state.dicts[request.dict_id]
+        forget(self.state, "dict", request.dict_id)
+        return Empty()
+
+    async def DictHeartbeat(self, request: api_pb2.DictHeartbeatRequest) -> Empty:
+        self._entries(request.dict_id)
+        return Empty()
+
+    async def DictClear(self, request: api_pb2.DictClearRequest) -> Empty:
+        self._entries(request.dict_id).clear()
+        return Empty()
+
+    async def DictUpdate(self, request: api_pb2.DictUpdateRequest) -> api_pb2.DictUpdateResponse:
+        entries, created = self._entries(request.dict_id), False
+        for update in request.updates:
+            if not (request.if_not_exists and update.key in entries):
+                created = created or update.key not in entries
+                entries[update.key] = update.value
+        return api_pb2.DictUpdateResponse(created=created)
+
+    async def DictGet(self, request: api_pb2.DictGetRequest) -> api_pb2.DictGetResponse:
+        value = self._entries(request.dict_id).get(request.key)
+        return api_pb2.DictGetResponse(found=value is not None, value=value)
+
+    async def DictContains(self, request: api_pb2.DictContainsRequest) -> api_pb2.DictContainsResponse:
+        return api_pb2.DictContainsResponse(found=request.key in self._entries(request.dict_id))
+
+    async def DictPop(self, request: api_pb2.DictPopRequest) -> api_pb2.DictPopResponse:
+        value = self._entries(request.dict_id).pop(request.key, None)
+        return api_pb2.DictPopResponse(found=value is not None, value=value)
+
+    async def DictLen(self, request: api_pb2.DictLenRequest) -> api_pb2.DictLenResponse:
+        return api_pb2.DictLenResponse(len=len(self._entries(request.dict_id)))
+
+    async def DictContents(self, request: api_pb2.DictContentsRequest) -> AsyncIterator[api_pb2.DictEntry]:
+        for key, value in list(self._entries(request.dict_id).items()):
+            yield api_pb2.DictEntry(key=key if request.keys else b"", value=value if request.values else b"")
+
+
+class Queues:
+    """Handlers by the name of their call.
+
+    Args:
+        state: The control plane's.
+    """
+
+    def __init__(self, state: PlaneState) -> None:
+        self.state = state
+
+    def _partitions(self, queue_id: str) -> dict[bytes, deque[bytes]]:
+        return look_up(self.state.queues, queue_id, "Queue")
+
+    async def QueueGetOrCreate(self, request: api_pb2.QueueGetOrCreateRequest) -> api_pb2.QueueGetOrCreateResponse:
+        queue_id, new = named(self.state, "queue", "qu", request.deployment_name, request.object_creation_type)
+        if new:
+            self.state.queues[queue_id] = {}
+        return api_pb2.QueueGetOrCreateResponse(
+            queue_id=queue_id, metadata=api_pb2.QueueMetadata(name=request.deployment_name)
+        )
+
+    async def QueueGetById(self, request: api_pb2.QueueGetByIdRequest) -> api_pb2.QueueGetByIdResponse:
+        self._partitions(request.queue_id)
+        metadata = api_pb2.QueueMetadata(name=name_of(self.state, "queue", request.queue_id))
+        return api_pb2.QueueGetByIdResponse(queue_id=request.queue_id, metadata=metadata)
+
+    async def QueueDelete(self, request: api_pb2.QueueDeleteRequest) -> Empty:
+        self._partitions(request.queue_id)
+        del self.state.queues[request.queue_id]
+        forget(self.state, "queue", request.queue_id)
+        return Empty()
+
+    async def QueueHeartbeat(self, request: api_pb2.QueueHeartbeatRequest) -> Empty:
+        self._partitions(request.queue_id)
+        return Empty()
+
+    async def QueueClear(self, request: api_pb2.QueueClearRequest) -> Empty:
+        partitions = self._partitions(request.queue_id)
+        if request.all_partitions:
+            partitions.clear()
+        else:
+            partitions.pop(request.partition_key, None)
+        return Empty()
+
+    async def QueueLen(self, request: api_pb2.QueueLenRequest) -> api_pb2.QueueLenResponse:
+        partitions = self._partitions(request.queue_id)
+        chosen = partitions.values() if request.total else [partitions.get(request.partition_key, deque())]
+        return api_pb2.QueueLenResponse(len=sum(len(queue) for queue in chosen))
+
+    async def QueuePut(self, request: api_pb2.QueuePutRequest) -> Empty:
+        self._partitions(request.queue_id).setdefault(request.partition_key, deque()).extend(request.values)
+        return Empty()
+
+    async def QueueGet(self, request: api_pb2.QueueGetRequest) -> api_pb2.QueueGetResponse:
+        deadline = time.monotonic() + request.timeout
+        while True:
+            queue = self._partitions(request.queue_id).setdefault(request.partition_key, deque())
+            values = [queue.popleft() for _ in range(min(request.n_values or 1, len(queue)))]
+            if values or time.monotonic() >= deadline:
+                return api_pb2.QueueGetResponse(values=values)
+            await asyncio.sleep(0.05)

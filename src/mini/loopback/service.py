@@ -1,0 +1,85 @@
+"""The gRPC service: who may call, what is answered, and what goes wrong on request."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from grpclib import GRPCError, Status
+from grpclib.const import Cardinality, Handler
+from grpclib.server import Stream
+
+from mini.loopback.state import PlaneState
+
+_TOKEN_FLOW = ("TokenFlowCreate", "TokenFlowWait")  # whoever asks for a token has none; the handlers refuse by default
+
+
+class Service:
+    """Answers with the methods of several objects: the first that has one of a call's name.
+
+    Args:
+        state: The control plane's.
+        handlers: The objects.
+        inside: Whether the callers are a container, whose socket nobody else reaches; all others send the token.
+    """
+
+    def __init__(self, state: PlaneState, *handlers: object, inside: bool = False) -> None:
+        self._state, self._handlers, self._inside = state, handlers, inside
+
+    def __mapping__(self) -> dict[str, Handler]:
+        from modal_proto.api_grpc import ModalClientBase
+
+        # Every call the client may make is there; the names come from its own description of the service.
+        template = type("Template", (ModalClientBase,), dict.fromkeys(ModalClientBase.__abstractmethods__))
+        described: dict[str, Handler] = template().__mapping__()
+        return {
+            path: Handler(self._answer(path.rsplit("/", 1)[1], h.cardinality), *h[1:]) for path, h in described.items()
+        }
+
+    def _answer(self, name: str, cardinality: Cardinality) -> Callable[[Stream[Any, Any]], Awaitable[None]]:
+        handler = next((getattr(h, name) for h in self._handlers if hasattr(h, name)), None)
+
+        async def answer(stream: Stream[Any, Any]) -> None:
+            if not self._inside:
+                self._admit(stream.metadata or {}, name)
+            request = await stream.recv_message()
+            self._state.requests[name] += 1
+            self._state.bytes_in[name] += request.ByteSize() if request is not None else 0
+            if not self._inside:
+                await self._disturb()
+            if handler is None:
+                raise GRPCError(Status.UNIMPLEMENTED, f"the control plane on loopback does not know {name}")
+            if cardinality is Cardinality.UNARY_STREAM:
+                items: AsyncIterator[Any] = handler(request)
+                async for item in items:
+                    await stream.send_message(item)
+            else:
+                await stream.send_message(await handler(request))
+
+        return answer
+
+    def _admit(self, metadata: Any, name: str) -> None:
+        """Let only those in who have the token.
+
+        Raises:
+            GRPCError: The caller has not, or is a web page.
+        """
+        if "origin" in metadata:
+            raise GRPCError(Status.PERMISSION_DENIED, "the control plane on loopback serves no web page")
+        if name in _TOKEN_FLOW:
+            return
+        sent = [str(metadata.get(key, "")).encode() for key in ("x-modal-token-id", "x-modal-token-secret")]
+        known = [word.encode() for word in self._state.token]
+        right = [hmac.compare_digest(one, other) for one, other in zip(sent, known, strict=True)]
+        if self._state.faults.refuse_token or not all(right):
+            raise GRPCError(Status.UNAUTHENTICATED, "Token ID is invalid")
+
+    async def _disturb(self) -> None:
+        faults = self._state.faults
+        if faults.delay:
+            await asyncio.sleep(faults.delay)
+        if faults.drop_first:
+            faults.drop_first -= 1
+            raise GRPCError(Status.UNAVAILABLE, "the connection was dropped")
