@@ -15,7 +15,7 @@ from mini.apparatus.handle import begin
 from mini.apparatus.modal import runs
 from mini.job import Job, Outcome, State
 from mini.limits import Limits
-from mini.loopback.plane import TOKEN, Loopback
+from mini.loopback.plane import Loopback
 from mini.runs.folder import RunFolder
 from mini.runs.records import encode_record
 from mini.runs.status import RunState
@@ -30,14 +30,15 @@ def cloud(monkeypatch, tmp_path, in_project):
     """A control plane that outlives any client, and a token for it."""
     from modal.config import config
 
-    known = {"server_url": None, "token_id": TOKEN[0], "token_secret": TOKEN[1]}
+    known = {"server_url": None}
     original = config.get
     monkeypatch.setattr(config, "get", lambda name, *a, **k: known.get(name) or original(name, *a, **k))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     # The environment of the containers need not be made again for each test.
     with Loopback() as loopback:
-        known["server_url"] = loopback.url
-        environment = {"MODAL_SERVER_URL": loopback.url, "MODAL_TOKEN_ID": TOKEN[0], "MODAL_TOKEN_SECRET": TOKEN[1]}
+        token_id, secret = loopback.token
+        known |= {"server_url": loopback.url, "token_id": token_id, "token_secret": secret}
+        environment = {"MODAL_SERVER_URL": loopback.url, "MODAL_TOKEN_ID": token_id, "MODAL_TOKEN_SECRET": secret}
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         yield loopback

@@ -76,6 +76,7 @@ class Ledger:
         if delivery > 1 and ("over", call.index) in self._entries:
             with contextlib.suppress(FileNotFoundError, RecordError):
                 return records.read_record(Path(str(call.folder))).outcome
+            return _outcome(call, State.CANCELLED, Failure("Cancelled", "the run was stopped"))
         if delivery > _DELIVERIES + self.attempts - 1:
             why = f"its container died {_DELIVERIES} times; the log has what it printed before"
             return _outcome(call, State.LOST, Failure("ContainerLost", why))
@@ -112,27 +113,39 @@ class Ledger:
         with contextlib.suppress(KeyError):
             self._entries.pop(outcome.index)
         if not outcome.ok and outcome.state is not State.CANCELLED and self.max_failures is not None:
-            if self._take_number("failed") >= self.max_failures:
-                self.stop(self._too_many)
+            if self._take_number("failed") >= self.max_failures and self.stop(self._too_many):
+                return
         # Each job has two entries at least; to count what is over, all of them are read, so only towards the end.
-        if self._entries.len() >= 2 * self.jobs and len(self._over()) >= self.jobs:
+        if self._entries.len() >= 2 * self.jobs and len(self._jobs("over")) >= self.jobs:
             release(self.app)
 
-    def stop(self, why: str) -> None:
-        """Stop the run: record what has not begun as cancelled, and cancel what runs. A second call does nothing."""
+    def stop(self, why: str) -> bool:
+        """Stop the run: record what has not begun as cancelled, and cancel what runs. A second call does nothing.
+
+        Args:
+            why: The reason, as the end of a sentence that begins with «the run was».
+
+        Returns:
+            Whether the run is over by that, and its app and Dict are gone.
+        """
         import modal
 
         if not self._entries.put("stopped", why, skip_if_exists=True):
-            return
-        begun = {key[1] for key in self._entries.keys() if isinstance(key, tuple) and key[0] == "begun"}
+            return False
+        begun, over = self._jobs("begun"), self._jobs("over")
         waiting = [line for line in RunFolder(self.run).lines() if line["index"] not in begun]
         if waiting:
             self._record_cancelled(waiting, why)
+            self._entries.update({("begun", line["index"], 1): time.time() for line in waiting})
             self._entries.update({("over", line["index"]): State.CANCELLED.value for line in waiting})
+        if begun <= over:  # nothing runs, so nobody would clear up after it
+            release(self.app)
+            return True
         own = modal.current_function_call_id()
         for call in dict.fromkeys([*self._entries.get(CALLS, []), *([own] if own else [])]):
             with contextlib.suppress(Exception):  # what cannot be cancelled meets the reason when it begins
                 modal.FunctionCall.from_id(call).cancel()
+        return False
 
     def _record_cancelled(self, waiting: list[dict[str, Any]], why: str) -> None:
         failure = Failure("Cancelled", f"the run was {why}")
@@ -148,8 +161,9 @@ class Ledger:
         file.write_bytes(b"".join(lines))
         commit()
 
-    def _over(self) -> list[Any]:
-        return [key for key in self._entries.keys() if isinstance(key, tuple) and key[0] == "over"]
+    def _jobs(self, entry: str) -> set[int]:
+        """The jobs that have an entry of a kind."""
+        return {key[1] for key in self._entries.keys() if isinstance(key, tuple) and key[0] == entry}
 
     def _take_number(self, *name: Any) -> int:
         """The first number that nobody has taken, from 1."""
