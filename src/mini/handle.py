@@ -67,10 +67,10 @@ class Run:
         handle = runs.driver(self.folder)
         if handle is not None:
             return runs.look(self.folder, handle)
-        now = status.look(self.folder)
+        now = status.read_status(self.folder)
         if now.unfinished and "modal" in now.apparatus:  # records may be on the volume, and their client gone
             runs.refresh(self.folder)
-            now = status.look(self.folder)
+            now = status.read_status(self.folder)
         return now
 
     def results(self, *, return_exceptions: bool = False) -> list[Any]:
@@ -84,7 +84,7 @@ class Run:
         """
         self.status()  # of a run elsewhere, brings the records
         outcomes = [
-            records.read_value(line["folder"], record.outcome)
+            records.read_value(Path(line.folder), record.outcome)
             for line, record in self.folder.records()
             if isinstance(record, Record)
         ]
@@ -116,11 +116,11 @@ class Run:
             NoSuchRun: There is no such job.
         """
         for line in self.folder.jobs():
-            if line["index"] == job:
+            if line.index == job:
                 handle = runs.driver(self.folder)
                 if handle is not None:
                     return runs.log(self.folder, handle, job)
-                path = line["folder"] / layout.LOG
+                path = Path(line.folder) / layout.LOG
                 return path.read_text(errors="replace") if path.exists() else ""
         raise NoSuchRun(f"{self.id} has no job {job}")
 

@@ -40,7 +40,7 @@ def ls(*, app: str | None, as_json: bool) -> int:
         names = runs.runs(runs.volume())
         print(json.dumps([{"id": name} for name in names]) if as_json else "\n".join(names))
         return 0
-    looked = [status.look(RunFolder(path)) for path in lookup.runs(home()) if (path / layout.JOBS).exists()]
+    looked = [status.read_status(RunFolder(path)) for path in lookup.list_runs(home()) if (path / layout.JOBS).exists()]
     if as_json:
         print(json.dumps([{k: v for k, v in one.as_json().items() if k != "unfinished"} for one in looked]))
         return 0
@@ -66,17 +66,14 @@ def watch(run: str | None, *, app: str | None) -> int:
 
     opened = Run.open(run, app=app)
     folder = opened.folder
-    jobs = [
-        Job(line["index"], print, key=line["key"], folder=str(line["folder"]), row=line["row"])
-        for line in folder.jobs()
-    ]
+    jobs = [Job(line.index, print, key=line.key, folder=line.folder, row=line.row) for line in folder.jobs()]
     seen: set[int] = set()
     with terminal.Display(jobs) as shown:
         while True:
             one = opened.status()  # before the records, so that none is missed that came last
             for line, record in folder.records():
-                if isinstance(record, Record) and line["index"] not in seen:
-                    seen.add(line["index"])
+                if isinstance(record, Record) and line.index not in seen:
+                    seen.add(line.index)
                     shown.finished(record.outcome)
             if one.state is not RunState.RUNNING:
                 break
@@ -134,7 +131,7 @@ def results(
 
 def logs(run: str | None, job: int | None, *, app: str | None, follow: bool) -> int:
     """A job's log; without a job the ends of the logs of those that failed."""
-    if run is not None and run.isdecimal() and job is None and not any(p.name == run for p in lookup.runs(home())):
+    if run is not None and run.isdecimal() and job is None and not any(p.name == run for p in lookup.list_runs(home())):
         run, job = None, int(str(run))  # `mini logs 3`: of the latest run
     opened = Run.open(run, app=app)
     if job is None:
@@ -145,8 +142,8 @@ def logs(run: str | None, job: int | None, *, app: str | None, follow: bool) -> 
             if isinstance(record, Record) and not record.outcome.ok
         ]
         for line, outcome in failed:
-            print(f"#{line['index']} {outcome.state}  {_given(line['row'])}\n  {outcome.failure}")
-            tail = opened.logs(line["index"]).splitlines()[-_TAIL:]
+            print(f"#{line.index} {outcome.state}  {_given(line.row)}\n  {outcome.failure}")
+            tail = opened.logs(line.index).splitlines()[-_TAIL:]
             print("".join(f"    {part}\n" for part in tail), end="")
         if not failed:
             print(f"no job of {opened.id} has failed; `mini logs {opened.id} JOB` shows the log of one")
@@ -216,7 +213,7 @@ def rm(run: str, *, yes: bool) -> int:
     folder = lookup.find(home(), run)
     if folder.is_driven():
         raise UsageError(f"{folder.path.name} is running; `mini cancel {folder.path.name}` first")
-    one = status.look(folder)
+    one = status.read_status(folder)
     if not _sure(f"Remove {folder.path} with its {one.total} jobs?", yes):
         return 1
     shutil.rmtree(folder.path)
@@ -269,12 +266,12 @@ def _age(seconds: float | None) -> str:
 
 
 def _progress(live: Any) -> str:
-    from mini.display.terminal import number
+    from mini.display.terminal import format_cell
 
     step, total = live.get("step"), live.get("total")
     steps = "" if step is None else f"{step}/{total}" if total else str(step)
     return " ".join(
-        [steps, *(f"{name}={number(value)}" for name, value in (live.get("metrics") or {}).items())]
+        [steps, *(f"{name}={format_cell(value)}" for name, value in (live.get("metrics") or {}).items())]
     ).strip()
 
 

@@ -102,18 +102,18 @@ def look(folder: RunFolder, handle: Mapping[str, Any]) -> Status:
     there = volume(handle["volume"], handle.get("environment"))
     _copy(there, folder)
     said = _live(handle)
-    first = status.look(folder, driven=True, live=said)
+    first = status.read_status(folder, driven=True, live=said)
     deadline = folder.manifest().get("deadline")
     if first.unfinished and deadline is not None and time.time() > deadline:
         cancel(folder, handle)
-        return status.look(folder, driven=False, live=said)
+        return status.read_status(folder, driven=False, live=said)
     if not first.unfinished:
-        return status.look(folder, driven=False, live=said)
+        return status.read_status(folder, driven=False, live=said)
     if any(time.time() - float(live.get("beat", 0)) < _FRESH for live in said.values()):
         return first
     going = _settle(folder, handle, first)
     _copy(there, folder)  # some may have finished since they were copied
-    return status.look(folder, driven=going, live=said)
+    return status.read_status(folder, driven=going, live=said)
 
 
 def refresh(folder: RunFolder) -> None:
@@ -130,8 +130,8 @@ def refresh(folder: RunFolder) -> None:
 def log(folder: RunFolder, handle: Mapping[str, Any], job: int) -> str:
     """A job's log, as it was committed last."""
     there = volume(handle["volume"], handle.get("environment"))
-    line = next(line for line in folder.jobs() if line["index"] == job)
-    relative = line["folder"].relative_to(folder.path).as_posix()
+    line = next(line for line in folder.jobs() if line.index == job)
+    relative = Path(line.folder).relative_to(folder.path).as_posix()
     try:
         return there.read(f"{folder.path.name}/{relative}/{layout.LOG}").decode(errors="replace")
     except FileNotFoundError:
@@ -149,12 +149,12 @@ def cancel(folder: RunFolder, handle: Mapping[str, Any]) -> None:
     deadline = time.monotonic() + 10  # a container that is told to stop still commits
     while time.monotonic() < deadline:
         _copy(there, folder)
-        open_jobs = status.look(folder, driven=True, live={}).unfinished
+        open_jobs = status.read_status(folder, driven=True, live={}).unfinished
         if not open_jobs or all(not isinstance(_fate(handle, job.index), TimeoutError) for job in open_jobs[:_ASKED]):
             break
         time.sleep(0.5)
     _copy(there, folder)
-    gone = [job.index for job in status.look(folder, driven=True, live={}).unfinished]
+    gone = [job.index for job in status.read_status(folder, driven=True, live={}).unfinished]
     failure = lost(Exception("cancelled"), None)[1]
     _write(folder, there, [Outcome(index, State.CANCELLED, failure=failure, ended=time.time()) for index in gone])
 
@@ -232,9 +232,9 @@ def _write(folder: RunFolder, there: ModalVolume, outcomes: list[Outcome]) -> No
     """Record what no container could, here and on the volume."""
     if not outcomes:
         return
-    rows = {line["index"]: line for line in folder.jobs()}
+    rows = {line.index: line for line in folder.jobs()}
     lines = [
-        records.encode_record(replace(outcome, key=rows[outcome.index]["key"]), rows[outcome.index]["row"])
+        records.encode_record(replace(outcome, key=rows[outcome.index].key), rows[outcome.index].row)
         for outcome in outcomes
     ]
     file = folder.path / layout.RECORDS / f"client-{time.time_ns()}.jsonl"
