@@ -6,9 +6,8 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mini.errors import RunFolderError
 from mini.job import Job
@@ -20,8 +19,7 @@ _BEGINNING = re.compile(rb'\{"index":(\d+),"folder":("(?:[^"\\]|\\.)*"),')
 """What a torn line must still have for its job to be known."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobLine:
+class JobLine(NamedTuple):
     """A job as the run's list of jobs has it.
 
     Args:
@@ -31,7 +29,7 @@ class JobLine:
         row: What was known of the job before it ran: flat columns.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple has a method of this name, which nobody needs here
     folder: str
     key: str
     row: Mapping[str, Any]
@@ -78,17 +76,18 @@ def read_jobs(run: Path) -> tuple[list[JobLine], list[str]]:
     except OSError as error:
         raise RunFolderError(f"cannot read {path}: {error.strerror or error}") from error
     damaged: list[str] = []
+    within = str(run)
     try:
-        jobs = [_job_line(raw, run) for raw in json.loads(b"[" + b",".join(lines) + b"]")]
+        jobs = [_job_line(raw, within) for raw in json.loads(b"[" + b",".join(lines) + b"]")]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         jobs = []
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                jobs.append(_job_line(json.loads(line), run))
+                jobs.append(_job_line(json.loads(line), within))
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                rescued = _rescue(line, run)
+                rescued = _rescue(line, within)
                 lost = f"what job {rescued.index} was given is lost" if rescued else "its job is not listed"
                 damaged.append(f"{path}, line {number}, is damaged: {lost}; the job's folder is as it was")
                 jobs += [rescued] if rescued else []
@@ -96,14 +95,14 @@ def read_jobs(run: Path) -> tuple[list[JobLine], list[str]]:
     return [by_index[index] for index in sorted(by_index)], damaged
 
 
-def _job_line(raw: Mapping[str, Any], run: Path) -> JobLine:
+def _job_line(raw: Mapping[str, Any], run: str) -> JobLine:
     index, folder, row = raw["index"], raw["folder"], raw.get("row") or {}
     if type(index) is not int or type(folder) is not str or type(row) is not dict:
         raise TypeError("a line of jobs.jsonl has an integer, a text and an object")
     return JobLine(index, f"{run}/{folder}", raw.get("key") or "", row)
 
 
-def _rescue(line: bytes, run: Path) -> JobLine | None:
+def _rescue(line: bytes, run: str) -> JobLine | None:
     """The job of a damaged line, if it can be told which one it is."""
     found = _BEGINNING.match(line)
     if found is None:
