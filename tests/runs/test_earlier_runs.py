@@ -1,8 +1,7 @@
 """Run folders that an earlier version wrote are read as they were.
 
-`fixtures/local` is a sweep of three jobs: a result, one with NaN, infinity and a value too large for its record, and a failure.
-`fixtures/modal` is a run whose records are many to a file, as a Modal volume has them. Both were made by format version 1
-before jobs.jsonl and the records had modules of their own.
+`fixtures/local` is a sweep of three jobs: a result, one with NaN, infinity and a value too large for its record, and a
+failure. `fixtures/modal` is a run whose records are many to a file, as a Modal volume has them.
 """
 
 import json
