@@ -17,7 +17,7 @@ from mini.errors import NoSuchRun, RunFolderError, UsageError
 from mini.job import Job, Outcome, State
 from mini.runs.folder import RunFolder
 from mini.runs.records import read_record, write_record
-from mini.runs.status import RunState, look
+from mini.runs.status import RunState, read_status
 
 APPLICATION = Path(__file__).parents[1] / "launcher" / "application.py"
 pytestmark = pytest.mark.timeout(90)
@@ -143,7 +143,7 @@ def test_a_client_that_is_killed_loses_nothing_and_nothing_is_done_twice(tmp_pat
     client.wait()
     until(lambda: not RunFolder("outputs/first").is_driven())
     time.sleep(1)  # its workers see that it is gone
-    one = look(RunFolder("outputs/first"))
+    one = read_status(RunFolder("outputs/first"))
     assert one.state is RunState.STOPPED
     finished = {path.parent.name for path in Path("outputs/first").glob("*/record.json")}
     done = subprocess.run(
@@ -153,7 +153,7 @@ def test_a_client_that_is_killed_loses_nothing_and_nothing_is_done_twice(tmp_pat
         timeout=80,
     )
     assert f"{len(finished)} of 200 jobs are done already" in done.stderr
-    assert look(RunFolder("outputs/second")).counts == {"done": 200}
+    assert read_status(RunFolder("outputs/second")).counts == {"done": 200}
     ran = {path.name: path.read_text() for path in (tmp_path / "marks").iterdir()}
     assert len(ran) == 200
     assert all(ran[name] == "x" for name in finished), "what was done ran once"
@@ -199,7 +199,7 @@ def test_a_sweep_may_be_left(tmp_path):
     [
         (["apparatus=debug"], "nothing of apparatus=debug outlives the command"),
         (["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2"], "this sweeper waits for results"),
-        (["apparatus=local,debug"], "one apparatus"),
+        (["apparatus=local,debug"], "nothing of apparatus=debug outlives the command"),
     ],
 )
 def test_what_cannot_be_left_is_refused(overrides, said):
@@ -217,7 +217,7 @@ def test_resume_takes_over_what_is_done_with_its_files_and_its_value():
     assert taken.outcome.where["taken_from"].endswith("outputs/a/2")
     assert (taken.outcome.index, taken.outcome.result()["thrice"]) == (2, 6)
     assert Path("outputs/b/0/.hydra/config.yaml").exists()
-    assert look(RunFolder("outputs/b")).counts == {"done": 3}
+    assert read_status(RunFolder("outputs/b")).counts == {"done": 3}
 
 
 def test_a_sweep_begun_elsewhere_is_finished_here():
@@ -244,7 +244,7 @@ def test_a_sweep_is_stopped_at_its_limits(option, said):
     x = f"x={','.join('1' * 20)}" if "failures" in option else "x=5,6,7"
     shown = application(x, do, f"hydra.launcher.{option}", "apparatus.workers=1", "hydra.sweep.dir=outputs/a", code=1)
     assert said in shown
-    counts = look(RunFolder("outputs/a")).counts
+    counts = read_status(RunFolder("outputs/a")).counts
     assert counts["cancelled"] >= 3
     assert set(counts) <= {"cancelled", "failed"}
 
@@ -269,7 +269,7 @@ def test_a_job_whose_worker_is_gone_is_lost_and_the_rest_is_queued():
     record(folder, 0)
     (folder.path / "1").mkdir()
     (folder.path / "1" / "live.json").write_text('{"started": 1.0, "attempt": 1}')
-    one = look(folder)
+    one = read_status(folder)
     assert one.counts == {"done": 1, "lost": 1, "queued": 2}
     assert one.state is RunState.STOPPED
     assert "mini retry gone" in mini("status", code=1)
@@ -280,10 +280,10 @@ def test_without_the_cache_nothing_changes():
     for i in range(3):
         record(folder, i)
         (folder.path / str(i) / "live.json").write_text('{"step": 1}')
-    before = look(folder).as_json(), mini("results", "cache")
+    before = read_status(folder).as_json(), mini("results", "cache")
     for i in range(3):
         (folder.path / str(i) / "live.json").unlink()
-    assert (look(folder).as_json(), mini("results", "cache")) == before
+    assert (read_status(folder).as_json(), mini("results", "cache")) == before
 
 
 def test_what_is_damaged_is_named_and_the_rest_is_shown():

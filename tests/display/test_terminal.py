@@ -46,7 +46,7 @@ def test_what_was_swept_is_shown_and_what_was_not_is_left_out():
     ],
 )
 def test_numbers_are_short(value, text):
-    assert terminal.number(value) == text
+    assert terminal.format_cell(value) == text
 
 
 def test_on_a_terminal_there_is_a_bar_for_each_running_job(tmp_path):

@@ -75,7 +75,7 @@ class Run:
         Raises:
             CloudError: An engine cannot be reached.
         """
-        now = status.look(self.folder)
+        now = status.read_status(self.folder)
         attached = self._attached() if now.unfinished else []
         if not attached:
             return now
@@ -91,7 +91,7 @@ class Run:
         for one in seen:
             live.update(one.live or {})
         some = any(one.live is not None for one in seen)
-        return status.look(self.folder, driven=any(one.driven for one in seen), live=live if some else None)
+        return status.read_status(self.folder, driven=any(one.driven for one in seen), live=live if some else None)
 
     def _attached(self) -> list[Attached]:
         """The engines that know more of this run than its folder here; none while a process here drives it."""
@@ -115,7 +115,7 @@ class Run:
         """
         self.status()
         outcomes = [
-            records.read_value(line["folder"], record.outcome)
+            records.read_value(Path(line.folder), record.outcome)
             for line, record in self.folder.records()
             if isinstance(record, Record)
         ]
@@ -158,8 +158,8 @@ class Run:
             NoSuchRun: There is no such job.
         """
         for line in self.folder.jobs():
-            if line["index"] == job:
-                path = line["folder"] / layout.LOG
+            if line.index == job:
+                path = Path(line.folder) / layout.LOG
                 if not path.exists():
                     for one in self._attached():
                         if (text := one.log(job)) is not None:
@@ -173,7 +173,7 @@ class Run:
             self.folder.cancel()
             while self.folder.is_driven():
                 time.sleep(_GLANCE)
-        for one in self._attached() if status.look(self.folder).unfinished else []:
+        for one in self._attached() if status.read_status(self.folder).unfinished else []:
             one.cancel()
             one.release()
         return self.status()

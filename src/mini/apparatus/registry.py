@@ -50,7 +50,8 @@ def find(kind: str) -> Plugin:
         raise OptionError(f"apparatus.kind={kind!r} is unknown; {did_you_mean(kind, kinds())}")
     if not isinstance(loaded, Plugin) or loaded.kind != kind:
         raise UsageError(
-            f"the entry point {GROUP}:{kind} is {loaded!r}, and must be a mini.apparatus.plugin.Plugin with kind={kind!r}"
+            f"the entry point {GROUP}:{kind} is {loaded!r}, and must be a mini.apparatus.plugin.Plugin "
+            f"with kind={kind!r}"
         )
     return loaded
 

@@ -72,7 +72,7 @@ def rm(run: str, *, yes: bool) -> int:
     folder = lookup.find(project.outputs(), run)
     if folder.is_driven():
         raise UsageError(f"{folder.path.name} is running; `mini cancel {folder.path.name}` first")
-    one = status.look(folder)
+    one = status.read_status(folder)
     if not text.confirm(f"Remove {folder.path} with its {one.total} jobs?", yes):
         return 1
     if (folder.path / layout.DRIVER).exists():

@@ -23,7 +23,11 @@ def ls(*, app: str | None, as_json: bool) -> int:
         names = handle.elsewhere(app).names()
         print(json.dumps([{"id": name} for name in names]) if as_json else "\n".join(names))
         return 0
-    looked = [status.look(RunFolder(path)) for path in lookup.runs(project.outputs()) if (path / layout.JOBS).exists()]
+    looked = [
+        status.read_status(RunFolder(path))
+        for path in lookup.list_runs(project.outputs())
+        if (path / layout.JOBS).exists()
+    ]
     if as_json:
         print(json.dumps([{k: v for k, v in one.as_json().items() if k != "unfinished"} for one in looked]))
         return 0
@@ -51,18 +55,15 @@ def watch(run: str | None, *, app: str | None) -> int:
 
     opened = Run.open(run, app=app)
     folder = opened.folder
-    jobs = [
-        Job(line["index"], print, key=line["key"], folder=str(line["folder"]), row=line["row"])
-        for line in folder.jobs()
-    ]
+    jobs = [Job(line.index, print, key=line.key, folder=line.folder, row=line.row) for line in folder.jobs()]
     seen: set[int] = set()
     began = time.monotonic()
     with terminal.Display(jobs) as shown:
         while True:
             one = opened.status()  # before the records, so that none is missed that came last
             for line, record in folder.records():
-                if isinstance(record, Record) and line["index"] not in seen:
-                    seen.add(line["index"])
+                if isinstance(record, Record) and line.index not in seen:
+                    seen.add(line.index)
                     shown.finished(record.outcome)
             if one.state is not RunState.RUNNING:
                 break
@@ -77,7 +78,7 @@ def logs(run: str | None, job: int | None, *, app: str | None, follow: bool) -> 
         run is not None
         and run.isdecimal()
         and job is None
-        and not any(p.name == run for p in lookup.runs(project.outputs()))
+        and not any(p.name == run for p in lookup.list_runs(project.outputs()))
     ):
         run, job = None, int(str(run))  # `mini logs 3`: of the latest run
     opened = Run.open(run, app=app)
@@ -89,8 +90,8 @@ def logs(run: str | None, job: int | None, *, app: str | None, follow: bool) -> 
             if isinstance(record, Record) and not record.outcome.ok
         ]
         for line, outcome in failed:
-            print(f"#{line['index']} {outcome.state}  {text.overrides(line['row'])}\n  {outcome.failure}")
-            tail = opened.logs(line["index"]).splitlines()[-_TAIL:]
+            print(f"#{line.index} {outcome.state}  {text.overrides(line.row)}\n  {outcome.failure}")
+            tail = opened.logs(line.index).splitlines()[-_TAIL:]
             print("".join(f"    {part}\n" for part in tail), end="")
         if not failed:
             print(f"no job of {opened.id} has failed; `mini logs {opened.id} JOB` shows the log of one")

@@ -47,12 +47,12 @@ def age(seconds: float | None) -> str:
 
 def progress(live: Mapping[str, Any]) -> str:
     """What a job said last."""
-    from mini.display.terminal import number
+    from mini.display.terminal import format_cell
 
     step, total = live.get("step"), live.get("total")
     steps = "" if step is None else f"{step}/{total}" if total else str(step)
     return " ".join(
-        [steps, *(f"{name}={number(value)}" for name, value in (live.get("metrics") or {}).items())]
+        [steps, *(f"{name}={format_cell(value)}" for name, value in (live.get("metrics") or {}).items())]
     ).strip()
 
 

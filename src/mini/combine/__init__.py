@@ -19,16 +19,17 @@ import time
 from typing import TYPE_CHECKING
 
 from mini.combine import columnar, exact
-from mini.combine.exact import OWN, frame
+from mini.combine.exact import JOB_COLUMNS, frame
 from mini.combine.tables import tables, write_tables
 from mini.errors import RecordError
 from mini.runs import layout
+from mini.runs.files import replacing
 from mini.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["OWN", "frame", "table", "tables", "write", "write_tables"]
+__all__ = ["JOB_COLUMNS", "frame", "table", "tables", "write", "write_tables"]
 
 _BEGAN = "mini.began"  # a file that somebody else wrote has no such metadata, and says nothing of the records
 
@@ -47,7 +48,7 @@ def table(folder: RunFolder) -> tuple[pl.DataFrame, list[RecordError]]:
         RunFolderError: There is no run.
         RecordError: `jobs.jsonl` is damaged.
     """
-    found = columnar.table(folder, _before(folder))
+    found = columnar.table(folder, _previous(folder))
     return (found, []) if found is not None else exact.table(folder)
 
 
@@ -55,14 +56,12 @@ def write(folder: RunFolder) -> tuple[pl.DataFrame, list[RecordError]]:
     """As `table`, and leave it in the run folder as `results.parquet`."""
     began = time.time_ns()
     combined, problems = table(folder)
-    target = folder.path / layout.RESULTS
-    temporary = target.with_name(f".{target.name}.tmp")
-    combined.write_parquet(temporary, metadata={_BEGAN: str(began)})
-    temporary.replace(target)
+    with replacing(folder.path / layout.RESULTS) as temporary:
+        combined.write_parquet(temporary, metadata={_BEGAN: str(began)})
     return combined, problems
 
 
-def _before(folder: RunFolder) -> columnar.Before | None:
+def _previous(folder: RunFolder) -> columnar.PreviousTable | None:
     """The table as it was written last."""
     import polars as pl
 
@@ -70,5 +69,5 @@ def _before(folder: RunFolder) -> columnar.Before | None:
     with contextlib.suppress(OSError, pl.exceptions.PolarsError):
         began = pl.read_parquet_metadata(path).get(_BEGAN)
         if began is not None:
-            return columnar.Before(pl.read_parquet(path), int(began))
+            return columnar.PreviousTable(pl.read_parquet(path), int(began))
     return None

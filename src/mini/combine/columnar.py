@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mini.combine.exact import EXACT, OWN, column
+from mini.combine.exact import JOB_COLUMNS, MAX_EXACT, table_name
 from mini.job import State
 from mini.runs import layout, records
 from mini.runs.folder import RunFolder
@@ -27,11 +27,11 @@ _STATES = [state.value for state in State]
 _LOOKS_TYPED = r"^(-?\d|true$|false$)"  # text that polars may have made of something else
 _LONG_WHOLE_NUMBER = rb"(-?\d{16,})[,}]"
 
-_CLOCKS = 2 * 10**9  # nanoseconds that a file system's clock may differ from ours
+_CLOCK_SKEW = 2 * 10**9  # nanoseconds that a file system's clock may differ from ours
 
 
 @dataclass(frozen=True)
-class Before:
+class PreviousTable:
     """A table of the same run, written earlier.
 
     Args:
@@ -43,11 +43,11 @@ class Before:
     began: int
 
 
-class _Doubt(Exception):
+class _NotExact(Exception):
     """This may not be the exact table."""
 
 
-def table(folder: RunFolder, before: Before | None = None) -> pl.DataFrame | None:
+def table(folder: RunFolder, before: PreviousTable | None = None) -> pl.DataFrame | None:
     """Every job's row, as `mini.combine.exact.table` has it.
 
     Args:
@@ -64,7 +64,7 @@ def table(folder: RunFolder, before: Before | None = None) -> pl.DataFrame | Non
         if before is not None and (updated := _update(folder, jobs, before)) is not None:
             return updated
         return _parse(folder, jobs)
-    except (_Doubt, OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
+    except (_NotExact, OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
         return None
 
 
@@ -74,7 +74,7 @@ def _jobs(folder: RunFolder) -> pl.DataFrame:
 
     jobs = pl.read_ndjson((folder.path / layout.JOBS).read_bytes(), schema={"index": pl.Int64, "folder": pl.String})
     if jobs.is_empty() or any(jobs.null_count().row(0)):
-        raise _Doubt
+        raise _NotExact
     jobs = jobs.unique("index", keep="last").sort("index")
     return jobs.with_columns(folder=f"{folder.path}/" + pl.col("folder"))
 
@@ -85,13 +85,13 @@ def _parse(folder: RunFolder, jobs: pl.DataFrame) -> pl.DataFrame:
     joined = b"}\n".join(_lines(folder, jobs)) + b"}"
     parsed = pl.read_ndjson(joined, infer_schema_length=None)
     _require_whole(parsed, jobs)
-    known = _own(parsed, jobs)
+    known = _job_columns(parsed, jobs)
     row = parsed["row"].struct.unnest() if parsed["row"].dtype.fields else pl.DataFrame()  # type: ignore[attr-defined]
     # polars keeps no order of keys that not every record has; ours is that of the text.
     names = sorted(row.columns, key=lambda name: joined.find(records.entry_name(name)))
     columns = {name: _column(row[name], joined) for name in names}
     _put_nonfinite(columns, parsed)
-    renamed = [values.alias(column(name)) for name, values in columns.items()]
+    renamed = [values.alias(table_name(name)) for name, values in columns.items()]
     return pl.DataFrame([*known, *renamed])  # polars refuses two columns of one name
 
 
@@ -103,17 +103,17 @@ def _lines(folder: RunFolder, jobs: pl.DataFrame) -> Iterator[bytes]:
         line = records.read_line(f"{path}/{layout.RECORD}")
         other = bulk.get(index)
         if other is not None:
-            about = records.brief(line) if line is not None else None
-            if about is None or about.rank < other.brief.rank:
+            head = records.parse_head(line) if line is not None else None
+            if head is None or head.rank < other.head.rank:
                 line = other.line
         if line is not None:
             text = records.without_value(line)
             if text is None:
-                raise _Doubt("a record has no value")
+                raise _NotExact("a record has no value")
             yield text
         else:
             if missing is None:
-                missing = {job["index"]: job["row"] for job in folder.lines()}
+                missing = {job.index: job.row for job in folder.jobs()}
             yield records.queued_line(index, missing[index])
 
 
@@ -122,9 +122,9 @@ def _require_whole(parsed: pl.DataFrame, jobs: pl.DataFrame) -> None:
 
     expected = {"index": pl.Int64, "state": pl.String, "row": pl.Struct, "nonfinite": pl.List}
     if any(parsed.schema.get(name) != dtype for name, dtype in expected.items()):
-        raise _Doubt
+        raise _NotExact
     if any(parsed.select(pl.col(*expected).null_count()).row(0)) or not parsed["index"].equals(jobs["index"]):
-        raise _Doubt
+        raise _NotExact
     recorded = parsed.filter(pl.col("state") != "queued")
     if recorded.is_empty():
         return
@@ -133,10 +133,10 @@ def _require_whole(parsed: pl.DataFrame, jobs: pl.DataFrame) -> None:
         or recorded["attempt"].null_count()
         or not recorded["state"].is_in(_STATES).all()
     ):
-        raise _Doubt
+        raise _NotExact
 
 
-def _own(parsed: pl.DataFrame, jobs: pl.DataFrame) -> Iterator[pl.Series]:
+def _job_columns(parsed: pl.DataFrame, jobs: pl.DataFrame) -> Iterator[pl.Series]:
     """The columns that are there in every table."""
     import polars as pl
 
@@ -152,7 +152,7 @@ def _own(parsed: pl.DataFrame, jobs: pl.DataFrame) -> Iterator[pl.Series]:
         pl.when(message.cast(pl.String) == "").then(kind.cast(pl.String)).otherwise(pl.format("{}: {}", kind, message))
     ).to_series()
     started, ended = (get(name).cast(pl.Float64) for name in ("started", "ended"))
-    of = {
+    columns = {
         "job": parsed["index"],
         "state": parsed["state"],
         "error": error,
@@ -163,8 +163,8 @@ def _own(parsed: pl.DataFrame, jobs: pl.DataFrame) -> Iterator[pl.Series]:
         "gpu": get("where", "gpu"),
         "folder": jobs["folder"],
     }
-    for name in OWN:
-        yield _null_if_empty(of[name].alias(name))
+    for name in JOB_COLUMNS:
+        yield _null_if_empty(columns[name].alias(name))
 
 
 def _null_if_empty(values: pl.Series) -> pl.Series:
@@ -183,15 +183,15 @@ def _column(values: pl.Series, joined: bytes) -> pl.Series:
     key = records.entry_name(values.name)
     if values.dtype == pl.String:
         if values.str.contains(_LOOKS_TYPED).any() and joined.count(key + b'"') != values.count():
-            raise _Doubt
+            raise _NotExact
         return values
     if values.dtype == pl.Float64:
-        if (values.abs() >= EXACT).any():
+        if (values.abs() >= MAX_EXACT).any():
             whole = re.findall(re.escape(key) + _LONG_WHOLE_NUMBER, joined)
-            if any(abs(int(number)) > EXACT for number in whole):
-                raise _Doubt
+            if any(abs(int(number)) > MAX_EXACT for number in whole):
+                raise _NotExact
         return values
-    raise _Doubt
+    raise _NotExact
 
 
 def _put_nonfinite(columns: dict[str, pl.Series], parsed: pl.DataFrame) -> None:
@@ -205,9 +205,9 @@ def _put_nonfinite(columns: dict[str, pl.Series], parsed: pl.DataFrame) -> None:
     for name, found in places.items():
         values = columns[name]
         if values.dtype not in (pl.Null, pl.Int64, pl.Float64):
-            raise _Doubt
-        if values.dtype == pl.Int64 and (values.abs() > EXACT).any():
-            raise _Doubt
+            raise _NotExact
+        if values.dtype == pl.Int64 and (values.abs() > MAX_EXACT).any():
+            raise _NotExact
         values = values.cast(pl.Float64)
         columns[name] = values.scatter([i for i, _ in found], [value for _, value in found])
 
@@ -217,11 +217,11 @@ def _nonempty(lists: pl.Series) -> Iterator[tuple[int, Sequence[tuple[str, str]]
         yield i, lists[i]
 
 
-def _update(folder: RunFolder, jobs: pl.DataFrame, before: Before) -> pl.DataFrame | None:
+def _update(folder: RunFolder, jobs: pl.DataFrame, before: PreviousTable) -> pl.DataFrame | None:
     """The table with what is new since it was written; None where it cannot be told without reading all."""
     import polars as pl
 
-    unchanged = before.began - _CLOCKS
+    unchanged = before.began - _CLOCK_SKEW
     if any(path.stat().st_mtime_ns >= unchanged for path in records.bulk_files(folder.path)):
         return None
     done = before.table.filter(pl.col("state") == State.DONE.value)
@@ -246,7 +246,7 @@ def _update(folder: RunFolder, jobs: pl.DataFrame, before: Before) -> pl.DataFra
         parts = [_null_if_empty(old), _null_if_empty(more)]
         dtypes = {part.dtype for part in parts} - {pl.Null()}
         if dtypes == {pl.Int64(), pl.Float64()}:
-            if any(part.dtype == pl.Int64 and (part.abs() > EXACT).any() for part in parts):
+            if any(part.dtype == pl.Int64 and (part.abs() > MAX_EXACT).any() for part in parts):
                 return None
             dtypes = {pl.Float64()}
         if len(dtypes) > 1:
@@ -265,4 +265,6 @@ def _changed(path: str) -> float:
 
 def _is_full(trusted: pl.DataFrame, others: Sequence[str]) -> bool:
     """Whether every column is still some job's."""
-    return all(name in OWN or name in others or trusted[name].null_count() < len(trusted) for name in trusted.columns)
+    return all(
+        name in JOB_COLUMNS or name in others or trusted[name].null_count() < len(trusted) for name in trusted.columns
+    )

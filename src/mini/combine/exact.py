@@ -7,16 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mini.errors import RecordError
+from mini.job import State
 from mini.runs.folder import RunFolder
+from mini.runs.jobs import JobLine
 from mini.runs.records import Record
+from mini.runs.status import UNREADABLE
 
 if TYPE_CHECKING:
     import polars as pl
 
-OWN = ("job", "state", "error", "seconds", "started", "attempt", "host", "gpu", "folder")
+JOB_COLUMNS = ("job", "state", "error", "seconds", "started", "attempt", "host", "gpu", "folder")
 """The columns that are there in every table, and come first."""
 
-EXACT = 2**53  # whole numbers beyond this do not fit a float
+MAX_EXACT = 2**53  # whole numbers beyond this do not fit a float
 
 
 def table(folder: RunFolder) -> tuple[pl.DataFrame, list[RecordError]]:
@@ -27,7 +30,7 @@ def table(folder: RunFolder) -> tuple[pl.DataFrame, list[RecordError]]:
             problems.append(record)
         rows.append(_row(job, record))
     rows.sort(key=lambda row: row["job"])
-    return frame(rows, OWN), problems
+    return frame(rows, JOB_COLUMNS), problems
 
 
 def frame(rows: Sequence[Mapping[str, Any]], first: Iterable[str] = ()) -> pl.DataFrame:
@@ -64,18 +67,18 @@ def _series(name: str, values: list[Any]) -> pl.Series:
     if kinds == {int} and all(value is None or -(2**63) <= value < 2**63 for value in values):
         return pl.Series(name, values, dtype=pl.Int64)
     if kinds == {float} or (
-        kinds == {int, float} and all(abs(value) <= EXACT for value in values if type(value) is int)
+        kinds == {int, float} and all(abs(value) <= MAX_EXACT for value in values if type(value) is int)
     ):
         return pl.Series(name, [None if value is None else float(value) for value in values], dtype=pl.Float64)
     texts = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
     return pl.Series(name, texts, dtype=pl.String)
 
 
-def _row(job: Mapping[str, Any], record: Record | RecordError | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"job": job["index"], "folder": str(job["folder"])}
+def _row(job: JobLine, record: Record | RecordError | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"job": job.index, "folder": job.folder}
     if not isinstance(record, Record):
-        state = "queued" if record is None else "unreadable"
-        return {**row, "state": state, "error": str(record) if record else None, **job["row"]}
+        state = State.QUEUED.value if record is None else UNREADABLE
+        return {**row, "state": state, "error": str(record) if record else None, **job.row}
     outcome = record.outcome
     row |= {
         "state": outcome.state.value,
@@ -87,11 +90,11 @@ def _row(job: Mapping[str, Any], record: Record | RecordError | None) -> dict[st
         "gpu": outcome.where.get("gpu"),
     }
     for name, value in record.row.items():
-        row[column(name)] = value
+        row[table_name(name)] = value
     return row
 
 
-def column(name: str) -> str:
+def table_name(name: str) -> str:
     """What a column of a record is called in the table."""
     metric = name.removeprefix("metrics.")
-    return name if metric in OWN or metric.startswith(("overrides.", "config.")) else metric
+    return name if metric in JOB_COLUMNS or metric.startswith(("overrides.", "config.")) else metric

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mini.errors import RecordError, RunFolderError
 from mini.runs import layout
+from mini.runs.files import replacing
 from mini.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -33,13 +34,13 @@ def tables(folder: RunFolder, name: str = layout.TABLE) -> pl.LazyFrame:
 
     by_schema: dict[tuple[tuple[str, pl.DataType], ...], list[tuple[int, Path]]] = {}
     for job in folder.jobs():
-        path = job["folder"] / name
+        path = Path(job.folder, name)
         if path.exists():
             try:
                 schema = tuple(pl.scan_parquet(path, glob=False).collect_schema().items())
             except pl.exceptions.PolarsError as error:
                 raise RecordError(f"{path} is damaged: {error}") from error
-            by_schema.setdefault(schema, []).append((job["index"], path))
+            by_schema.setdefault(schema, []).append((job.index, path))
     if not by_schema:
         raise RunFolderError(f"no job of {folder.path} wrote a {name}")
     frames = [_scan(files) for files in by_schema.values()]
@@ -58,12 +59,8 @@ def write_tables(folder: RunFolder, target: Path, name: str = layout.TABLE) -> N
         RunFolderError: As for `tables`.
         RecordError: As for `tables`.
     """
-    temporary = target.with_name(f".{target.name}.tmp")
-    try:
+    with replacing(target) as temporary:
         tables(folder, name).sink_parquet(temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _scan(files: Sequence[tuple[int, Path]]) -> pl.LazyFrame:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from mini.combine import JOB_COLUMNS
 from mini.errors import did_you_mean
 from mini.job import Job, Outcome, State
 from mini.runs import layout
@@ -167,10 +168,12 @@ def _returned(outcome: Outcome) -> str:
     except Exception:  # noqa: BLE001 - a value that cannot be unpickled here is shown nowhere, and is no failure
         return ""
     row = flatten(value) if isinstance(value, Mapping) else {"": value} if isinstance(value, int | float) else {}
-    return " ".join(f"{name}={number(cell)}".lstrip("=") for name, cell in row.items() if not isinstance(cell, str))
+    return " ".join(
+        f"{name}={format_cell(cell)}".lstrip("=") for name, cell in row.items() if not isinstance(cell, str)
+    )
 
 
-def number(value: Any) -> str:
+def format_cell(value: Any) -> str:
     """A cell of a table, short: four significant digits, thousands whole."""
     if value is None:
         return ""
@@ -221,12 +224,9 @@ def columns(frame: pl.DataFrame, chosen: Sequence[str] | None = None) -> list[st
         if name.startswith("overrides."):
             if frame.height == 1 or frame[name].n_unique() > 1:
                 shown.append(name)
-        elif name not in _NOT_SHOWN and not name.startswith("config."):
+        elif name not in JOB_COLUMNS and not name.startswith("config."):
             shown.append(name)
     return [*shown, "seconds"]
-
-
-_NOT_SHOWN = ("job", "state", "error", "seconds", "started", "attempt", "host", "gpu", "folder")
 
 
 def results(frame: pl.DataFrame, shown: Sequence[str], rows: int) -> Table:
@@ -245,7 +245,7 @@ def results(frame: pl.DataFrame, shown: Sequence[str], rows: int) -> Table:
             no_wrap=True,
         )
     for row in frame.select(shown).head(rows).iter_rows():
-        view.add_row(*(Text(number(cell)) for cell in row))
+        view.add_row(*(Text(format_cell(cell)) for cell in row))
     return view
 
 

@@ -141,14 +141,14 @@ class Sweep:
     def _resume(self, run: str) -> None:
         """Find what need not run again."""
         home = self._folder.path.parent
-        before = lookup.latest(home, but=self._folder.path) if run == "latest" else lookup.find(home, run)
+        before = lookup.latest(home, exclude=self._folder.path) if run == "latest" else lookup.find(home, run)
         self._again = self._begun = before.path == self._folder.path
         handle.Run(before).status()  # brings the records of jobs that ran elsewhere
         for line, record in before.records():
             if isinstance(record, Record):
-                self._attempts[line["index"]] = record.outcome.attempt
-                if record.outcome.ok and line["key"]:
-                    self._done[line["key"]] = (line["folder"], record)
+                self._attempts[line.index] = record.outcome.attempt
+                if record.outcome.ok and line.key:
+                    self._done[line.key] = (Path(line.folder), record)
 
     def _take_over(self, job: Job) -> Outcome | None:
         """The outcome of a job that is done already, its files in its new folder; None for one that is not."""

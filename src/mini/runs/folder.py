@@ -17,10 +17,10 @@ from mini.errors import RecordError, RunFolderError
 from mini.job import Job
 from mini.runs import layout, records
 from mini.runs.files import dump_json, write_atomically
+from mini.runs.jobs import JobLine, append_jobs, read_jobs
 from mini.runs.records import Record
-from mini.runs.values import split_nonfinite
 
-_PATIENCE = 1.0  # seconds; whoever only looks holds the lock for far less
+_LOCK_TIMEOUT = 1.0  # seconds; whoever only looks holds the lock for far less
 
 
 class RunFolder:
@@ -32,8 +32,6 @@ class RunFolder:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path).absolute()
-        self.problems: list[str] = []
-        """What was found damaged while reading `jobs.jsonl`; the rest was read."""
 
     @property
     def id(self) -> str:
@@ -72,7 +70,7 @@ class RunFolder:
                 pass
         except OSError as error:
             raise self._unwritable(error) from error
-        for name in layout.OF_A_RUN:
+        for name in layout.RUN_FILES:
             if (self.path / name).exists():
                 raise self._in_use(name)
 
@@ -99,7 +97,7 @@ class RunFolder:
 
     def set_aside(self) -> None:
         """Rename the folder, if a run left something in it, by the time of its last change."""
-        if any((self.path / name).exists() for name in layout.OF_A_RUN):
+        if any((self.path / name).exists() for name in layout.RUN_FILES):
             changed = time.strftime("%Y%m%d-%H%M%S", time.localtime(self.path.stat().st_mtime))
             names = itertools.chain([changed], (f"{changed}-{i}" for i in itertools.count(2)))
             aside = next(p for name in names if not (p := self.path.with_name(f"{self.path.name}~{name}")).exists())
@@ -113,14 +111,8 @@ class RunFolder:
                 self.path.rmdir()
 
     def add_jobs(self, jobs: Iterable[Job]) -> None:
-        """Note jobs that are about to run, in `jobs.jsonl`."""
-        lines = []
-        for job in jobs:
-            assert job.folder is not None
-            line = {"index": job.index, "folder": os.path.relpath(job.folder, self.path), "key": job.key}
-            lines.append(dump_json(line | {"row": split_nonfinite(job.row)[0]}) + b"\n")
-        with (self.path / layout.JOBS).open("ab") as file:
-            file.write(b"".join(lines))
+        """List jobs that are about to run, in `jobs.jsonl`."""
+        append_jobs(self.path, jobs)
 
     def _in_use(self, name: str) -> RunFolderError:
         return RunFolderError(
@@ -152,7 +144,7 @@ class RunFolder:
             os.close(handle)
 
     def _lock(self, handle: int) -> None:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _LOCK_TIMEOUT
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -221,61 +213,30 @@ class RunFolder:
         assert isinstance(manifest, dict)
         return manifest
 
-    def jobs(self) -> list[dict[str, Any]]:
-        """The lines of `jobs.jsonl` by index, `folder` made absolute.
+    def jobs(self) -> list[JobLine]:
+        """The run's jobs, by index.
 
         Raises:
             RunFolderError: There is no run here.
         """
-        return [{**job, "folder": self.path / job["folder"]} for job in self.lines()]
+        return read_jobs(self.path)[0]
 
-    def lines(self) -> list[dict[str, Any]]:
-        """As `jobs`, `folder` relative to the run's: a path for each of many thousands takes its time."""
-        path = self.path / layout.JOBS
-        try:
-            lines = path.read_bytes().splitlines()
-        except FileNotFoundError as error:
-            raise RunFolderError(f"{self.path} is not a run folder: it has no {layout.JOBS}") from error
-        try:
-            by_index = {job["index"]: job for job in json.loads(b"[" + b",".join(lines) + b"]") if job["folder"]}
-            self.problems = []
-        except (ValueError, KeyError, TypeError):
-            by_index = self._intact(lines)
-        return [by_index[index] for index in sorted(by_index)]  # of a job that was asked for again, the last line
-
-    def _intact(self, lines: list[bytes]) -> dict[int, dict[str, Any]]:
-        """The lines of `jobs.jsonl` that can be read; the others are noted in `problems`."""
-        found: dict[int, dict[str, Any]] = {}
-        self.problems = []
-        for number, line in enumerate(lines, 1):
-            try:
-                job = json.loads(line)
-                found[int(job["index"])] = {"key": "", "row": {}, **job, "folder": str(job["folder"])}
-            except (ValueError, KeyError, TypeError):
-                where = f"{self.path / layout.JOBS}, line {number}"
-                self.problems.append(f"{where} is damaged; its job is left out, its folder is still there")
-        return found
-
-    def records(self) -> Iterator[tuple[dict[str, Any], Record | RecordError | None]]:
-        """Each job's line with its record; None where there is none yet, the error where it is damaged."""
+    def records(self) -> Iterator[tuple[JobLine, Record | RecordError | None]]:
+        """Each job with its record; None where there is none yet, the error where it is damaged."""
         bulk = records.bulk_records(self.path)
         for job in self.jobs():
+            path = Path(job.folder)
             found: Record | RecordError | None = None
             try:
-                found = records.read_record(job["folder"])
+                found = records.read_record(path)
             except FileNotFoundError:
                 pass
             except RecordError as error:
                 found = error
-            other = bulk.get(job["index"])
-            if other is not None and (not isinstance(found, Record) or _stands(other, found)):
+            other = bulk.get(job.index)
+            if other is not None and (not isinstance(found, Record) or other.head.rank > found.head.rank):
                 try:
-                    found = records.decode_record(other.line, job["folder"], other.path)
+                    found = records.decode_record(other.line, path, other.path)
                 except RecordError as error:
                     found = error
             yield job, found
-
-
-def _stands(other: records.BulkRecord, found: Record) -> bool:
-    outcome = found.outcome
-    return other.brief.rank > records.Brief(outcome.index, outcome.attempt, outcome.state.value).rank

@@ -34,5 +34,5 @@ DRIVER_LOG = "driver.log"
 MULTIRUN = "multirun.yaml"
 """Written by Hydra's sweeper."""
 
-OF_A_RUN = (RUN, JOBS, RESULTS, MULTIRUN)
+RUN_FILES = (RUN, JOBS, RESULTS, MULTIRUN)
 """A folder with one of these has been used by a run."""

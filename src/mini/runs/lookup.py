@@ -9,24 +9,24 @@ from mini.runs import layout
 from mini.runs.folder import RunFolder
 
 
-def runs(home: Path) -> list[Path]:
+def list_runs(home: Path) -> list[Path]:
     """The run folders in a folder, the latest first."""
     found = [path.parent for path in home.glob(f"*/{layout.RUN}")] if home.is_dir() else []
     return sorted(found, key=lambda path: ((path / layout.RUN).stat().st_mtime, path.name), reverse=True)
 
 
-def latest(home: Path, but: Path | None = None) -> RunFolder:
+def latest(home: Path, exclude: Path | None = None) -> RunFolder:
     """The run that began last.
 
     Args:
         home: Where runs are, such as `outputs/`.
-        but: A folder that does not count.
+        exclude: A folder that does not count.
 
     Raises:
         NoSuchRun: There is none.
     """
-    for path in runs(home):
-        if path.absolute() != but:
+    for path in list_runs(home):
+        if path.absolute() != exclude:
             return RunFolder(path)
     raise NoSuchRun(f"there is no run under {home}")
 
@@ -39,7 +39,7 @@ def find(home: Path, name: str) -> RunFolder:
     """
     if (Path(name) / layout.RUN).exists():
         return RunFolder(name)
-    known = [path.name for path in runs(home)]
+    known = [path.name for path in list_runs(home)]
     if name in known:
         return RunFolder(home / name)
     return RunFolder(home / choose(known, name, str(home)))

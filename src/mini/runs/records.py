@@ -23,11 +23,11 @@ from mini.runs import layout
 from mini.runs.files import dump_json, write_atomically
 from mini.runs.values import NONFINITE, split_nonfinite
 
-_BRIEF = re.compile(rb'\{"version":\d+,"index":(\d+),"key":"[^"\\]*","state":"(\w+)","attempt":(\d+),')
-_VALUE = b',"pickled":'  # the last entry
+_BEGINNING = re.compile(rb'\{"version":\d+,"index":(\d+),"key":"[^"\\]*","state":"(\w+)","attempt":(\d+),')
+_VALUE_ENTRY = b',"pickled":'  # the last entry
 _INLINE_VALUE = 64 * 1024  # bytes; a larger returned value stays out of the record
-_HEAD = 512  # bytes of a record, which `_BRIEF` matches in
-_SMALL = 2**16  # bytes
+_HEAD_SIZE = 4096  # bytes; `_BEGINNING` matches in them, and most records are no longer
+_READ_SIZE = 2**16  # bytes
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,13 @@ class Record:
     outcome: Outcome
     row: Mapping[str, Any]
 
+    @property
+    def head(self) -> RecordHead:
+        """What its beginning says."""
+        return RecordHead(self.outcome.index, self.outcome.attempt, self.outcome.state.value)
 
-class Brief(NamedTuple):
+
+class RecordHead(NamedTuple):
     """The beginning of a record: what can be told of it without parsing the rest."""
 
     job: int
@@ -60,7 +65,7 @@ class Brief(NamedTuple):
 class BulkRecord:
     """One record among the many of a file."""
 
-    brief: Brief
+    head: RecordHead
     line: bytes
     path: Path
 
@@ -204,16 +209,18 @@ def read_line(path: str) -> bytes | None:
     except FileNotFoundError:
         return None
     try:
-        data = os.read(handle, _SMALL)
-        while len(data) % _SMALL == 0 and (more := os.read(handle, _SMALL)):
+        data = os.read(handle, _READ_SIZE)
+        while len(data) % _READ_SIZE == 0 and (more := os.read(handle, _READ_SIZE)):
             data += more
         return data
     finally:
         os.close(handle)
 
 
-def read_brief(path: str) -> Brief | None:
+def read_head(path: str) -> RecordHead | None:
     """The beginning of a record, or None where there is no such file.
+
+    With as few calls as can be: most records end within the first bytes that are read.
 
     Raises:
         RecordError: It is damaged, or cut off.
@@ -223,21 +230,23 @@ def read_brief(path: str) -> Brief | None:
     except FileNotFoundError:
         return None
     try:
-        head = os.read(handle, _HEAD)
-        size = os.fstat(handle).st_size
-        tail = head[-2:] if size == len(head) else os.pread(handle, 2, max(0, size - 2))
+        begin = os.read(handle, _HEAD_SIZE)
+        end = begin if len(begin) < _HEAD_SIZE else os.pread(handle, 2, max(0, os.fstat(handle).st_size - 2))
     finally:
         os.close(handle)
-    found = brief(head)
-    if found is None or tail != b"}\n":
+    head = parse_head(begin)
+    if head is None or not end.endswith(b"}\n"):
         raise RecordError(f"{path} is damaged; the job counts as unreadable")
-    return found
+    return head
 
 
-def brief(line: bytes) -> Brief | None:
+def parse_head(line: bytes) -> RecordHead | None:
     """What the beginning of a record says; None where it is not one."""
-    found = _BRIEF.match(line)
-    return Brief(int(found[1]), int(found[3]), found[2].decode()) if found else None
+    found = _BEGINNING.match(line)
+    if found is None:
+        return None
+    job, state, attempt = found.groups()
+    return RecordHead(int(job), int(attempt), state.decode())
 
 
 # For those who parse many at once.
@@ -245,7 +254,7 @@ def brief(line: bytes) -> Brief | None:
 
 def without_value(line: bytes) -> bytes | None:
     """A record up to its value, its closing brace left out; None where that place is not found."""
-    place = line.rfind(_VALUE)
+    place = line.rfind(_VALUE_ENTRY)
     return line[:place] if place >= 0 else None
 
 
@@ -272,9 +281,9 @@ def bulk_records(run: Path) -> dict[int, BulkRecord]:
     found: dict[int, BulkRecord] = {}
     for path in bulk_files(run):
         for line in path.read_bytes().splitlines():
-            about = brief(line)
-            if about is None or not line.endswith(b"}"):
+            head = parse_head(line)
+            if head is None or not line.endswith(b"}"):
                 continue  # cut off while it was written: the record in the job's folder has it
-            if about.job not in found or found[about.job].brief.rank <= about.rank:
-                found[about.job] = BulkRecord(about, line, path)
+            if head.job not in found or found[head.job].head.rank <= head.rank:
+                found[head.job] = BulkRecord(head, line, path)
     return found

@@ -7,13 +7,18 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mini.errors import RecordError
 from mini.job import State
 from mini.runs import layout, records
 from mini.runs.folder import RunFolder
+from mini.runs.jobs import read_jobs
 from mini.runs.live import read_live
+
+UNREADABLE = "unreadable"
+"""Counted in place of a state where a job's record is damaged."""
 
 
 class RunState(enum.StrEnum):
@@ -27,7 +32,7 @@ class RunState(enum.StrEnum):
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class UnfinishedJob:
     """A job without a record.
 
     Args:
@@ -70,7 +75,7 @@ class Status:
     total: int
     began: float | None
     apparatus: tuple[str, ...]
-    unfinished: tuple[Unfinished, ...]
+    unfinished: tuple[UnfinishedJob, ...]
     damaged: tuple[str, ...] = ()
 
     @property
@@ -88,14 +93,14 @@ class Status:
             "began": self.began,
             "apparatus": list(self.apparatus),
             "unfinished": [
-                {"job": job.index, "state": job.state.value, "age": job.age, **_said(job.live)}
+                {"job": job.index, "state": job.state.value, "age": job.age, **_progress_of(job.live)}
                 for job in self.unfinished
             ],
             "damaged": list(self.damaged),
         }
 
 
-def look(
+def read_status(
     folder: RunFolder, *, driven: bool | None = None, live: Mapping[int, Mapping[str, Any]] | None = None
 ) -> Status:
     """Look at a run.
@@ -119,21 +124,21 @@ def look(
     bulk = records.bulk_records(folder.path)
     counts: Counter[str] = Counter()
     unfinished = []
-    jobs = folder.lines()
-    damaged += folder.problems
+    jobs, damaged_lines = read_jobs(folder.path)
+    damaged += damaged_lines
     for job in jobs:
-        state = _state(f"{folder.path}/{job['folder']}", bulk.get(job["index"]), damaged)
-        if state is not None:
-            counts[state] += 1
+        recorded = _recorded_state(job.folder, bulk.get(job.index), damaged)
+        if recorded is not None:
+            counts[recorded] += 1
             continue
-        said = read_live(folder.path / job["folder"]) if live is None else live.get(job["index"])
-        now = State.QUEUED if said is None else State.RUNNING if driven else State.LOST
-        counts[now.value] += 1
-        unfinished.append(Unfinished(job["index"], now, job["row"], said or {}))
+        progress = read_live(Path(job.folder)) if live is None else live.get(job.index)
+        state = State.QUEUED if progress is None else State.RUNNING if driven else State.LOST
+        counts[state.value] += 1
+        unfinished.append(UnfinishedJob(job.index, state, job.row, progress or {}))
     unfinished.sort(key=lambda job: (job.state is State.QUEUED, job.index))
     return Status(
         folder.path.name,
-        _of_all(counts, len(jobs), driven),
+        _run_state(counts, len(jobs), driven),
         dict(sorted(counts.items())),
         len(jobs),
         manifest.get("began"),
@@ -143,7 +148,7 @@ def look(
     )
 
 
-def _of_all(counts: Mapping[str, int], total: int, driven: bool) -> RunState:
+def _run_state(counts: Mapping[str, int], total: int, driven: bool) -> RunState:
     waiting = sum(counts.get(state.value, 0) for state in (State.QUEUED, State.RUNNING, State.LOST))
     unsettled = waiting - counts.get(State.LOST.value, 0)
     if driven:
@@ -153,19 +158,19 @@ def _of_all(counts: Mapping[str, int], total: int, driven: bool) -> RunState:
     return RunState.STOPPED if unsettled or counts.get(State.CANCELLED.value, 0) else RunState.FAILED
 
 
-def _state(folder: str, other: records.BulkRecord | None, damaged: list[str]) -> str | None:
+def _recorded_state(folder: str, bulk: records.BulkRecord | None, damaged: list[str]) -> str | None:
     """A job's state by the beginning of the record that stands; None where there is none."""
     try:
-        found = records.read_brief(f"{folder}/{layout.RECORD}")
+        own = records.read_head(f"{folder}/{layout.RECORD}")
     except RecordError as error:
-        if other is None:
+        if bulk is None:
             damaged.append(str(error))
-            return "unreadable"
-        found = None
-    if found is None:
-        return other.brief.state if other else None
-    return other.brief.state if other and other.brief.rank > found.rank else found.state
+            return UNREADABLE
+        own = None
+    if bulk is not None and (own is None or bulk.head.rank > own.rank):
+        own = bulk.head
+    return own.state if own is not None else None
 
 
-def _said(live: Mapping[str, Any]) -> dict[str, Any]:
+def _progress_of(live: Mapping[str, Any]) -> dict[str, Any]:
     return {name: live[name] for name in ("step", "total", "metrics") if name in live}

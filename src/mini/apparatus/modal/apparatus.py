@@ -248,8 +248,8 @@ def on_volume(folder: Path) -> PurePosixPath:
     relative = Path(os.path.relpath(folder)) if folder.is_absolute() else folder
     if relative.parts[:1] != (container.OUTPUTS,):
         raise UsageError(
-            f"{folder} is not under ./{container.OUTPUTS}/, which is the volume on Modal; let hydra.sweep.dir begin with "
-            f"{container.OUTPUTS}/"
+            f"{folder} is not under ./{container.OUTPUTS}/, which is the volume on Modal; "
+            f"let hydra.sweep.dir begin with {container.OUTPUTS}/"
         )
     return PurePosixPath(*relative.parts)
 

@@ -26,6 +26,7 @@ from mini.errors import RecordError
 from mini.job import Failure, Outcome, State
 from mini.runs import layout, records
 from mini.runs.folder import RunFolder
+from mini.runs.jobs import JobLine
 from mini.worker.pickling import Call
 
 # What the function's environment tells a container of a detached run.
@@ -112,9 +113,10 @@ class Ledger:
         self._entries.put(("over", outcome.index), outcome.state.value)
         with contextlib.suppress(KeyError):
             self._entries.pop(outcome.index)
-        if not outcome.ok and outcome.state is not State.CANCELLED and self.max_failures is not None:
-            if self._take_number("failed") >= self.max_failures and self.stop(self._too_many):
-                return
+        has_failed = not outcome.ok and outcome.state is not State.CANCELLED
+        too_many = has_failed and self.max_failures is not None and self._take_number("failed") >= self.max_failures
+        if too_many and self.stop(self._too_many):
+            return
         # Each job has two entries at least; to count what is over, all of them are read, so only towards the end.
         if self._entries.len() >= 2 * self.jobs and len(self._jobs("over")) >= self.jobs:
             release(self.app)
@@ -133,11 +135,11 @@ class Ledger:
         if not self._entries.put("stopped", why, skip_if_exists=True):
             return False
         begun, over = self._jobs("begun"), self._jobs("over")
-        waiting = [line for line in RunFolder(self.run).lines() if line["index"] not in begun]
+        waiting = [line for line in RunFolder(self.run).jobs() if line.index not in begun]
         if waiting:
             self._record_cancelled(waiting, why)
-            self._entries.update({("begun", line["index"], 1): time.time() for line in waiting})
-            self._entries.update({("over", line["index"]): State.CANCELLED.value for line in waiting})
+            self._entries.update({("begun", line.index, 1): time.time() for line in waiting})
+            self._entries.update({("over", line.index): State.CANCELLED.value for line in waiting})
         if begun <= over:  # nothing runs, so nobody would clear up after it
             release(self.app)
             return True
@@ -147,12 +149,12 @@ class Ledger:
                 modal.FunctionCall.from_id(call).cancel()
         return False
 
-    def _record_cancelled(self, waiting: list[dict[str, Any]], why: str) -> None:
+    def _record_cancelled(self, waiting: list[JobLine], why: str) -> None:
         failure = Failure("Cancelled", f"the run was {why}")
         lines = [
             records.encode_record(
-                Outcome(line["index"], State.CANCELLED, failure=failure, ended=time.time(), key=line["key"]),
-                line["row"],
+                Outcome(line.index, State.CANCELLED, failure=failure, ended=time.time(), key=line.key),
+                line.row,
             )
             for line in waiting
         ]
@@ -163,7 +165,7 @@ class Ledger:
 
     def _jobs(self, entry: str) -> set[int]:
         """The jobs that have an entry of a kind."""
-        return {key[1] for key in self._entries.keys() if isinstance(key, tuple) and key[0] == entry}
+        return {key[1] for key in list(self._entries.keys()) if isinstance(key, tuple) and key[0] == entry}
 
     def _take_number(self, *name: Any) -> int:
         """The first number that nobody has taken, from 1."""

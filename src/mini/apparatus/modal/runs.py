@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from mini import project
@@ -107,7 +108,7 @@ class ModalRun:
         if not self._place:
             return Seen()
         live = self._live()
-        first = status.look(self._folder, driven=True, live=live)
+        first = status.read_status(self._folder, driven=True, live=live)
         if not first.unfinished:
             return Seen(False, live)
         if any(time.time() - float(said.get("beat", 0)) < _FRESH for said in live.values()):
@@ -118,9 +119,11 @@ class ModalRun:
 
     def log(self, job: int) -> str | None:
         """As `Attached.log`: the log as it was committed last."""
-        line = next(line for line in self._folder.lines() if line["index"] == job)
+        line = next(line for line in self._folder.jobs() if line.index == job)
         try:
-            return self._volume.read(f"{self._folder.id}/{line['folder']}/{layout.LOG}").decode(errors="replace")
+            return self._volume.read(f"{self._folder.id}/{_relative(self._folder, line.folder)}/{layout.LOG}").decode(
+                errors="replace"
+            )
         except FileNotFoundError:
             return None
 
@@ -135,12 +138,12 @@ class ModalRun:
         deadline = time.monotonic() + _STOPPING
         while time.monotonic() < deadline:
             copy_records(self._volume, self._folder)
-            unfinished = status.look(self._folder, driven=True, live={}).unfinished
+            unfinished = status.read_status(self._folder, driven=True, live={}).unfinished
             if all(not isinstance(self._answer(job.index), TimeoutError) for job in unfinished[:_ASKED]):
                 break
             time.sleep(0.5)
         copy_records(self._volume, self._folder)
-        gone = [job.index for job in status.look(self._folder, driven=True, live={}).unfinished]
+        gone = [job.index for job in status.read_status(self._folder, driven=True, live={}).unfinished]
         failure = lost(Exception("cancelled"), None)[1]
         self._record([Outcome(index, State.CANCELLED, failure=failure, ended=time.time()) for index in gone])
 
@@ -207,16 +210,19 @@ class ModalRun:
         """Record what no container could, here and on the volume."""
         if not outcomes:
             return
-        lines = {line["index"]: line for line in self._folder.lines()}
+        lines = {line.index: line for line in self._folder.jobs()}
         encoded = [
-            records.encode_record(replace(one, key=lines[one.index]["key"]), lines[one.index]["row"])
-            for one in outcomes
+            records.encode_record(replace(one, key=lines[one.index].key), lines[one.index].row) for one in outcomes
         ]
         file = self._folder.path / layout.RECORDS / f"client-{time.time_ns()}.jsonl"
         file.parent.mkdir(exist_ok=True)
         files.write_atomically(file, b"".join(encoded))
         with contextlib.suppress(MiniError):
             self._volume.upload(file, f"{self._folder.id}/{layout.RECORDS}/{file.name}")
+
+
+def _relative(folder: RunFolder, path: str) -> str:
+    return Path(path).relative_to(folder.path).as_posix()
 
 
 class _InOrder(dict[int, int]):

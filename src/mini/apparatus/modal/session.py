@@ -272,8 +272,7 @@ class Session:
 
 @functools.cache
 def function_options() -> frozenset[str]:
-    """The options of `modal.App.function`, but for what the apparatus decides itself: how the function travels, what it
-    is called, what it is."""
+    """The options of `modal.App.function`, without those that say how the function travels, what it is called and is."""
     import modal
 
     parameters = inspect.signature(modal.App.function).parameters

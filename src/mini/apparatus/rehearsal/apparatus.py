@@ -24,8 +24,8 @@ class RehearsalApparatus(ModalApparatus):
     Args:
         name: As for `ModalApparatus`.
         project: As for `ModalApparatus`.
-        options: As for `ModalApparatus`; and `isolated`: whether containers have the packages of `uv.lock`, installed by
-            uv into a folder that is kept, or all that is installed here.
+        options: As for `ModalApparatus`; and `isolated`: whether containers have the packages of `uv.lock`, installed
+            by uv into a folder that is kept, or all that is installed here.
     """
 
     kind = "rehearsal"
