@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from mini import project
+from mini import combine, project
 from mini.apparatus import registry
 from mini.apparatus.plugin import Attached, Seen
 from mini.errors import NoSuchRun, OptionError, UsageError
@@ -27,6 +27,8 @@ from mini.worker import pickling
 from mini.worker.pickling import Parcel
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from mini.apparatus.base import Apparatus
 
 _GLANCE = 0.2  # seconds between two looks at a run on this machine
@@ -140,6 +142,26 @@ class Run:
                 raise TimeoutError(f"{self.id} is still running after {timeout:g} s")
             time.sleep(self.pause(waited))
         return now
+
+    def table(self) -> pl.DataFrame:
+        """One row for each job: its state, what it was given, and what it returned. Reads no pickled value.
+
+        Raises:
+            CloudError: As `status`.
+        """
+        self.status()
+        return combine.table(self.folder)[0]
+
+    def tables(self, name: str = layout.TABLE) -> pl.LazyFrame:
+        """The tables that the jobs wrote, one below the other, with the job's index in the column `job`.
+
+        Args:
+            name: The file that each job wrote into its folder.
+
+        Raises:
+            RunFolderError: No job wrote such a file, or it is not here; `mini pull` brings it.
+        """
+        return combine.tables(self.folder, name)
 
     def pause(self, waited: float) -> float:
         """Seconds until a further look is worth its requests.

@@ -1,8 +1,8 @@
 """What the options of an engine are, and how a value is checked.
 
 The options of an engine are a frozen dataclass whose fields `option` makes: a type, a default, a line of help and,
-where the type does not say it all, a check. It is the one place where an option is written; the config group, the check of a
-config and of `Apparatus.w`, and the tables in the documentation are made from it.
+where the type does not say it all, a check. It is the one place where an option is written; the config group, the check
+of a config and of `Apparatus.w`, and the tables in the documentation are made from it.
 """
 
 from __future__ import annotations

@@ -272,7 +272,7 @@ class Session:
 
 @functools.cache
 def function_options() -> frozenset[str]:
-    """The options of `modal.App.function`, without those that say how the function travels, what it is called and is."""
+    """The options of `modal.App.function`, without those that say what the function is and how it travels."""
     import modal
 
     parameters = inspect.signature(modal.App.function).parameters
