@@ -5,7 +5,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from mini.launcher import command
+from mini.launcher import command, supported
 from mini.runs.run_id import run_id
 
 
@@ -18,7 +18,7 @@ class MiniSearchPath(SearchPathPlugin):
         search_path.append("mini", "pkg://mini.conf")
         if not OmegaConf.has_resolver("mini.run_id"):
             # Cached in the config, so that a worker resolves the same.
-            OmegaConf.register_new_resolver("mini.run_id", run_id, use_cache=True)
+            supported.register_resolver("mini.run_id", run_id, use_cache=True)
 
 
 # Hydra refuses an unknown key without naming the valid ones. These groups are open to it, and the launcher refuses.

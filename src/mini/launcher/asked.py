@@ -9,20 +9,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 
 def program() -> list[str]:
     """How to call the application again: `-m package` or a script."""
     main = sys.modules["__main__"]
     module = getattr(main, "__spec__", None)
     return ["-m", module.name.removesuffix(".__main__")] if module is not None else [str(Path(sys.argv[0]).absolute())]
-
-
-def as_typed(overrides: Any) -> list[str]:
-    plain = OmegaConf.to_container(overrides, resolve=False)  # `${…}` in them is the user's
-    assert isinstance(plain, list)
-    return [str(override) for override in plain]
 
 
 def lasting(overrides: Sequence[str]) -> list[str]:
