@@ -14,6 +14,8 @@ from hydra.core.utils import setup_globals
 from hydra.types import HydraContext, RunMode
 from omegaconf import MISSING, OmegaConf
 
+from mini import fallbacks
+from mini.launcher import supported
 from mini.launcher.fast.compose import TemplateLoader, install
 
 FILES = {
@@ -176,7 +178,7 @@ def loader(tmp_path_factory):
     ConfigStore.instance().store(group="typed", name="schema", node=Typed)
     ConfigStore.instance().store(group="typed", name="other", node=Typed(size=9))
     setup_globals()
-    OmegaConf.register_new_resolver("times", lambda x: 2 * float(x), replace=True)
+    supported.register_resolver("times", lambda x: 2 * float(x), replace=True)
     return ConfigLoaderImpl(config_search_path=create_config_search_path(str(folder)))
 
 
@@ -255,7 +257,7 @@ def test_values_set_on_a_draft_are_taken_back(loader, master):
 
 def test_what_a_resolver_gave_in_one_job_is_not_kept_for_the_next(loader, master):
     calls = itertools.count()
-    OmegaConf.register_new_resolver("count", lambda: next(calls), use_cache=True, replace=True)
+    supported.register_resolver("count", lambda: next(calls), use_cache=True, replace=True)
     ours, seen = TemplateLoader(loader), []
     for lr in (1, 2):
         with ours.draft(ours.recipe(master, [f"lr={lr}", "nested.text='${count:}'"])) as config:
@@ -287,9 +289,11 @@ def test_a_config_edited_while_a_sweep_runs_does_not_change_later_jobs(loader, m
 
 def test_another_loader_and_another_version_are_left_alone(loader, monkeypatch):
     context = HydraContext(config_loader=loader, callbacks=None)
-    monkeypatch.setattr("hydra.__version__", "1.4.0")
+    monkeypatch.setattr("hydra.__version__", "1.5.0")
+    fallbacks.reset()
     install(context)
     assert context.config_loader is loader
+    assert fallbacks.counts() == {("compose", "not checked on hydra-core 1.5.0"): 1}
     monkeypatch.undo()
     install(context)
     assert isinstance(context.config_loader, TemplateLoader)

@@ -7,9 +7,9 @@ from mini.launcher.fast import grammar
 
 def test_an_interpolation_is_parsed_once_and_resolved_anew(monkeypatch):
     monkeypatch.setattr(base, "parse", grammar_parser.parse)
-    grammar.remember()
+    grammar.cache_parse_trees()
     first = base.parse
-    grammar.remember()
+    grammar.cache_parse_trees()
     assert base.parse is first
     for value in (1, 2, "x"):
         config = OmegaConf.create({"a": value, "b": "${a}", "c": "<${.a}/${oc.select:none,${a}}>"})

@@ -5,7 +5,7 @@ import math
 import pytest
 from omegaconf import OmegaConf
 
-from mini.launcher.fast.run_job import apart, take_apart
+from mini.launcher.fast.run_job import copy_parts, move_parts
 from mini.launcher.fast.yaml import to_yaml
 
 VALUES = [
@@ -76,7 +76,7 @@ def test_nan_too():
 def test_the_two_parts_of_a_config_are_copies():
     config = OmegaConf.create({"hydra": {"job": {"num": 1}}, "x": {"y": 1}, "z": "${x.y}"})
     OmegaConf.set_struct(config, True)
-    task, hydra = apart(config)
+    task, hydra = copy_parts(config)
     assert (list(task), list(hydra)) == (["x", "z"], ["hydra"])
     assert task.z == 1
     assert OmegaConf.is_struct(task)
@@ -88,8 +88,8 @@ def test_the_two_parts_of_a_config_are_copies():
 def test_a_config_taken_apart_is_as_its_copies():
     config = OmegaConf.create({"hydra": {"job": {"num": 1}}, "x": {"y": 1}, "z": "${x.y}", "w": [1, "${z}"]})
     OmegaConf.set_struct(config, True)
-    copies = apart(config)
-    task, hydra = take_apart(config)
+    copies = copy_parts(config)
+    task, hydra = move_parts(config)
     assert (task, hydra) == copies
     assert (task.z, task.w[1]) == (1, 1)
     assert [OmegaConf.is_struct(part) for part in (task, task.x, hydra.hydra.job)] == [True] * 3

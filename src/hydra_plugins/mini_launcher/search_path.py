@@ -4,7 +4,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from mini.launcher import command
+from mini.launcher import command, supported
 from mini.runs.run_id import run_id
 
 
@@ -18,4 +18,4 @@ class MiniSearchPath(SearchPathPlugin):
         search_path.append("mini", "mini://")
         if not OmegaConf.has_resolver("mini.run_id"):
             # Cached in the config, so that a worker resolves the same.
-            OmegaConf.register_new_resolver("mini.run_id", run_id, use_cache=True)
+            supported.register_resolver("mini.run_id", run_id, use_cache=True)

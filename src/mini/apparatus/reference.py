@@ -29,7 +29,8 @@ def _lines() -> Iterator[str]:
         yield from table(plugin.options, "apparatus")
         yield ""
     yield "## `gpu=…`\n"
-    yield f"Choices: {', '.join(f'`{name}`' for name in ('none', *OFFERED))}. On this machine a GPU that is there is used.\n"
+    choices = ", ".join(f"`{name}`" for name in ("none", *OFFERED))
+    yield f"Choices: {choices}. On this machine a GPU that is there is used.\n"
     yield from table(Gpu, "gpu")
     yield ""
     yield "## `image=auto`\n"

@@ -5,9 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from omegaconf import OmegaConf
 
 
 def program() -> list[str]:
@@ -15,12 +12,6 @@ def program() -> list[str]:
     main = sys.modules["__main__"]
     module = getattr(main, "__spec__", None)
     return ["-m", module.name.removesuffix(".__main__")] if module is not None else [str(Path(sys.argv[0]).absolute())]
-
-
-def as_typed(overrides: Any) -> list[str]:
-    plain = OmegaConf.to_container(overrides, resolve=False)  # `${…}` in them is the user's
-    assert isinstance(plain, list)
-    return [str(override) for override in plain]
 
 
 def lasting(overrides: Sequence[str]) -> list[str]:

@@ -10,7 +10,8 @@ from typing import Any
 from omegaconf import Container, DictConfig, OmegaConf, ValueNode
 from omegaconf.errors import OmegaConfBaseException
 
-from mini.launcher.fast.compose import is_fixed
+from mini import fallbacks
+from mini.launcher import supported
 from mini.launcher.fast.yaml import SCALARS
 from mini.launcher.spec import GROUPS
 from mini.runs.values import flatten
@@ -18,22 +19,24 @@ from mini.runs.values import flatten
 _NOT_CONFIG = (*GROUPS, "results", "hydra")  # parts of the config that say nothing of what was computed
 
 
-def config_columns(config: DictConfig, template: bytes | None = None, touched: Collection[str] = ()) -> dict[str, Any]:
-    """A task's config as columns `config.…`, resolved; a part that cannot be resolved stays as it is written.
+def config_columns(
+    config: DictConfig, template: bytes | None = None, changed_keys: Collection[str] = ()
+) -> dict[str, Any]:
+    """Give a task's config as columns `config.…`, resolved; a part that cannot be resolved stays as it is written.
 
     Args:
         config: The job's.
         template: What it was composed from, if it was; the parts that are the same in all such configs are looked at
             once.
-        touched: The keys at the top that are not as in the template.
+        changed_keys: The keys at the top that are not as in the template.
     """
     fixed = _fixed(template) if template is not None else {}
     columns: dict[str, Any] = {}
     for key in config:
         if key in _NOT_CONFIG:
             continue
-        known = fixed.get(key) if key not in touched else None
-        columns.update(known if known is not None else _columns(config, str(key)))
+        unchanged = fixed.get(key) if key not in changed_keys else None
+        columns.update(unchanged if unchanged is not None else _columns(config, str(key)))
     return columns
 
 
@@ -41,7 +44,9 @@ def config_columns(config: DictConfig, template: bytes | None = None, touched: C
 def _fixed(template: bytes) -> Mapping[Any, dict[str, Any]]:
     config: DictConfig = pickle.loads(template)
     return {
-        key: _columns(config, str(key)) for key in config if key not in _NOT_CONFIG and is_fixed(config._get_node(key))
+        key: _columns(config, str(key))
+        for key in config
+        if key not in _NOT_CONFIG and supported.is_fixed(supported.child(config, key))
     }
 
 
@@ -53,11 +58,12 @@ def _columns(config: DictConfig, key: str) -> dict[str, Any]:
 
 
 def _plain(config: DictConfig, key: str, *, resolve: bool) -> Any:
-    node = config._get_node(key)
-    if resolve and isinstance(node, ValueNode) and node._is_interpolation():
-        node = node._dereference_node()
+    node = supported.child(config, key)
+    if resolve and isinstance(node, ValueNode) and supported.is_interpolation(node):
+        node = supported.dereference(node)
     if isinstance(node, Container):
         return OmegaConf.to_container(node, resolve=resolve, enum_to_str=True)
-    if isinstance(node, ValueNode) and type(node._value()) in SCALARS:
-        return node._value()
+    if isinstance(node, ValueNode) and type(value := supported.value_of(node)) in SCALARS:
+        return value
+    fallbacks.note("columns", "a value of an unusual type")
     return OmegaConf.to_container(OmegaConf.masked_copy(config, key), resolve=resolve, enum_to_str=True)[key]  # type: ignore[index,call-overload]

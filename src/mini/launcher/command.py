@@ -5,26 +5,27 @@ misspelt key beside a sweep is answered with advice on `--multirun`, and every m
 the code of a sweep with failed jobs. For applications with `mini` in their defaults list this module shows the real
 mistake and leaves with 2; and a failed sweep, already reported, leaves with 1 without one job's traceback in between.
 
-It takes the place of one private function of Hydra's. Where that has another signature than expected, Hydra's own way
-stays.
+Hydra 1.4 looks for `hydra.mode` in the primary config only, and would run an application with `mini` in its defaults
+list as a single run, without a launcher. Here such an application is a multirun on any version.
+
+Where Hydra's function has another signature than expected (`mini.launcher.supported`), its own way stays.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
+import posixpath
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from hydra._internal import utils
 from hydra.core.default_element import ConfigDefault
 from hydra.errors import CompactHydraException, HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
-_PARAMETERS = ["run", "multirun", "mode", "hydra", "config_name", "task_function", "overrides"]
-
+from mini import fallbacks
+from mini.launcher import supported
 
 REPORTED = "_mini_reported"
 """The attribute of an exception that the user has already been told of."""
@@ -32,11 +33,9 @@ REPORTED = "_mini_reported"
 
 def install() -> None:
     """Answer for mini applications from now on. A second call does nothing."""
-    run_app = getattr(utils, "_run_app", None)
-    if run_app is None or hasattr(run_app, "__wrapped__"):
-        return
-    if list(inspect.signature(run_app).parameters) == _PARAMETERS:
-        utils._run_app = _answering(run_app)
+    reason = supported.unchecked("command") or supported.wrap_run_app(_with_our_errors)
+    if reason is not None:
+        fallbacks.note("command", reason)
 
 
 def refuse(error: BaseException, code: int = 2) -> NoReturn:
@@ -50,30 +49,40 @@ def refuse(error: BaseException, code: int = 2) -> NoReturn:
     raise SystemExit(code) from error
 
 
-def _answering(run_app: Callable[..., None]) -> Callable[..., None]:
+def _with_our_errors(run_app: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(run_app)
     def _run_app(*, hydra: Any, config_name: str | None, overrides: list[str], **others: Any) -> None:
         if not _is_mini(hydra, config_name):
             run_app(hydra=hydra, config_name=config_name, overrides=overrides, **others)
             return
         if others["mode"] is None:
-            _compose(hydra, config_name, overrides)
-        hydra.multirun = functools.partial(_quietly, hydra.multirun)
+            if supported.finds_mode_by_composing():
+                _compose(hydra, config_name, overrides)
+            others.update(run=False, multirun=True)
+        hydra.multirun = functools.partial(_reported_once, hydra.multirun)
         run_app(hydra=hydra, config_name=config_name, overrides=overrides, **others)
 
     return _run_app
 
 
 def _is_mini(hydra: Any, config_name: str | None) -> bool:
-    """Whether `mini` is in the defaults list of the application's primary config."""
+    """Whether `mini` is in the defaults list of the application's primary config, or of a config in that list."""
     try:
-        primary = hydra.config_loader.repository.load_config(config_name) if config_name else None
-        return primary is not None and any(
-            isinstance(default, ConfigDefault) and (default.path or "").lstrip("/") == "mini"
-            for default in primary.defaults_list or ()
-        )
+        return config_name is not None and _includes_mini(hydra.config_loader.repository, config_name)
     except Exception:  # noqa: BLE001 - then Hydra will meet the mistake, and say so
+        fallbacks.note("command", "a config in the defaults list cannot be read")
         return False
+
+
+def _includes_mini(repository: Any, path: str) -> bool:
+    config = repository.load_config(path)
+    for default in (config.defaults_list if config is not None else None) or ():
+        if not isinstance(default, ConfigDefault) or default.path in (None, "_self_"):
+            continue
+        included = posixpath.join("/", posixpath.dirname(path), default.path).lstrip("/")
+        if included == "mini" or _includes_mini(repository, included):
+            return True
+    return False
 
 
 def _compose(hydra: Any, config_name: str | None, overrides: list[str]) -> None:
@@ -89,7 +98,7 @@ def _compose(hydra: Any, config_name: str | None, overrides: list[str]) -> None:
         refuse(error)
 
 
-def _quietly(multirun: Callable[..., Any], **kwargs: Any) -> Any:
+def _reported_once(multirun: Callable[..., Any], **kwargs: Any) -> Any:
     try:
         return multirun(**kwargs)
     except Exception as error:

@@ -11,9 +11,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, open_dict, read_write
 
 from mini.job import Outcome
-from mini.launcher.asked import as_typed
 from mini.launcher.command import REPORTED
-from mini.launcher.fast.run_job import apart
+from mini.launcher.fast.run_job import copy_parts
+from mini.launcher.overrides import as_typed
 
 
 class LazyJobReturn(JobReturn):
@@ -45,26 +45,35 @@ class LazyJobReturn(JobReturn):
         config = self._compose()
         with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
             config.hydra.runtime.output_dir = self._outcome.folder
-        return apart(config)
+        return copy_parts(config)
 
     @property
     def cfg(self) -> DictConfig:  # type: ignore[override]
+        """The task's part of the job's config."""
         return self._configs[0]
 
     @property
     def hydra_cfg(self) -> DictConfig:  # type: ignore[override]
+        """Hydra's part of the job's config."""
         return self._configs[1]
 
     @property
     def overrides(self) -> list[str]:  # type: ignore[override]
+        """The job's overrides of the task's config, as typed."""
         return as_typed(self.hydra_cfg.hydra.overrides.task)
 
     @property
     def working_dir(self) -> str:  # type: ignore[override]
+        """Where the task ran."""
         return str(self._outcome.folder) if _changes_directory(self.hydra_cfg) else self._cwd
 
     @property
     def return_value(self) -> Any:
+        """What the task returned.
+
+        Raises:
+            Exception: What it raised; a `JobError` where it did not come to an end of its own.
+        """
         if self.status is JobStatus.FAILED:
             raise self._return_value
         return self._return_value

@@ -15,9 +15,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra import version
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobRuntime, configure_log, filter_overrides, setup_globals
+from hydra.core.utils import JobReturn, JobRuntime, filter_overrides, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
@@ -27,21 +26,22 @@ from mini.apparatus.base import Apparatus
 from mini.display import terminal
 from mini.errors import CloudError, RecordError, UsageError
 from mini.job import Failure, Job, Outcome, State
-from mini.launcher import spec
-from mini.launcher.asked import as_typed, lasting, program
+from mini.launcher import overrides as override_text
+from mini.launcher import spec, supported
+from mini.launcher.asked import lasting, program
 from mini.launcher.columns import config_columns
 from mini.launcher.command import refuse
 from mini.launcher.fast import compose, validation
 from mini.launcher.fast.compose import Recipe, TemplateLoader
-from mini.launcher.job import HydraTask, registered_resolvers
+from mini.launcher.job import HydraTask
 from mini.launcher.job_return import LazyJobReturn
+from mini.launcher.overrides import as_typed
 from mini.launcher.spec import Spec
 from mini.limits import Limits, duration
 from mini.runs import files, layout, lookup, manifest, records
 from mini.runs.folder import RunFolder
 from mini.runs.live import read_live
 from mini.runs.records import Record
-from mini.runs.values import flatten
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Sweep:
             default,
         )
         compose.install(context)
-        validation.shorten()
+        validation.install()
         self._apparatus: dict[object, Apparatus] = {}
         self._folder = RunFolder(str(config.hydra.sweep.dir))
         self._begun = self._again = False
@@ -118,7 +118,8 @@ class Sweep:
             What Hydra's sweepers expect, in order.
         """
         setup_globals()
-        configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
+        whitelist = supported.execution_whitelist(self._context)
+        supported.configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose, whitelist)
         try:
             outcomes = self._run([list(overrides) for overrides in job_overrides], initial_job_idx)
         except (UsageError, CloudError) as error:
@@ -203,11 +204,12 @@ class Sweep:
         task = HydraTask(
             self._task_function,
             self._context.callbacks,
-            registered_resolvers(),
+            supported.user_resolvers(),
             JobRuntime.instance().get("name"),
-            version.getbase(),
+            supported.version_base(),
             Path.cwd(),
             dict(loader.templates) if isinstance(loader, TemplateLoader) else {},
+            supported.execution_whitelist(self._context),
         )
         by_spec: dict[Spec, list[Job]] = {}
         elsewhere = dataclasses.replace(task, cwd=None)
@@ -306,7 +308,7 @@ class Sweep:
             key=self._key(config, arguments[0]),
             folder=str(Path(parent, child).absolute()),
             record=True,
-            row=_override_columns(filter_overrides(overrides)),
+            row=override_text.columns(filter_overrides(overrides)),
         )
 
     def _key(self, config: DictConfig, given: DictConfig | Recipe) -> str:
@@ -314,7 +316,7 @@ class Sweep:
         what = f"{getattr(self._task_function, '__module__', '')}.{getattr(self._task_function, '__qualname__', '')}"
         loader = self._context.config_loader
         if isinstance(given, Recipe) and isinstance(loader, TemplateLoader):
-            columns = config_columns(config, loader.templates[given.groups], given.touched)
+            columns = config_columns(config, loader.templates[given.groups], given.changed_keys)
         else:
             columns = config_columns(config)
         return blake2b(repr((what, sorted(columns.items()))).encode(), digest_size=16).hexdigest()
@@ -376,9 +378,3 @@ class Sweep:
         counts = dict(table["state"].value_counts().iter_rows())
         total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
         out.print(f"{total} → {os.path.relpath(self._folder.path)}/results.parquet", soft_wrap=True)
-
-
-def _override_columns(overrides: Sequence[str]) -> dict[str, Any]:
-    """A job's overrides as columns `overrides.…`, each value as it was typed."""
-    parsed = map(compose.parse, overrides)
-    return flatten({o.get_key_element(): o.get_value_element_as_str() for o in parsed}, "overrides.")

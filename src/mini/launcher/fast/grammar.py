@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import functools
 
-import omegaconf
 from omegaconf import base, grammar_parser
 
-_CHECKED = ("2.3.",)
+from mini import fallbacks
+from mini.launcher import supported
 
 
-def remember() -> None:
+def cache_parse_trees() -> None:
     """Let OmegaConf keep its parse trees, in versions this was checked against. A second call does nothing."""
-    if omegaconf.__version__.startswith(_CHECKED) and getattr(base, "parse", None) is grammar_parser.parse:
+    reason = supported.unchecked("grammar")
+    if reason is not None:
+        fallbacks.note("grammar", reason)
+    elif getattr(base, "parse", None) is grammar_parser.parse:
         base.parse = functools.lru_cache(maxsize=4096)(grammar_parser.parse)  # type: ignore[attr-defined]

@@ -9,23 +9,17 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra import version
-from hydra._internal.callbacks import Callbacks
 from hydra.core import utils
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, env_override
-from hydra.types import HydraContext, TaskFunction
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, env_override
+from hydra.types import TaskFunction
 from omegaconf import DictConfig, OmegaConf, ValueNode, open_dict, read_write
 
+from mini import fallbacks
+from mini.launcher import supported
 from mini.launcher.fast.yaml import to_yaml
-
-try:
-    from hydra._internal.logging_config import configure_logging
-except ImportError:  # before Hydra 1.3.6 it is Python's own
-    from logging.config import dictConfig as configure_logging
-
-_CHECKED = ("1.3.",)
+from mini.launcher.supported import Callbacks
 
 
 def run_job(
@@ -33,7 +27,8 @@ def run_job(
     config: DictConfig,
     callbacks: Callbacks,
     template: Hashable | None = None,
-    note: Callable[[DictConfig], None] = lambda config: None,
+    before_task: Callable[[DictConfig], None] = lambda config: None,
+    execution_whitelist: Any = None,
 ) -> JobReturn:
     """Run one job of a multirun.
 
@@ -42,19 +37,23 @@ def run_job(
         config: The job's; it is changed.
         callbacks: Hydra's.
         template: What the config was composed from, if it was.
-        note: Called with the task's part of the config, before the task is.
+        before_task: Called with the task's part of the config, before the task is.
+        execution_whitelist: What configs may call, from Hydra 1.4 on.
 
     Returns:
         As Hydra's own `run_job`; `hydra_cfg` is what `HydraConfig` has, and not a copy of it.
     """
-    if not hydra.__version__.startswith(_CHECKED) or not _decides_chdir(config):
+    reason = supported.unchecked("run_job")
+    if reason is None and not _decides_chdir(config):
+        reason = "Hydra 1.1 decides whether to change directory"
+    if reason is not None:
+        fallbacks.note("run_job", reason)
         return utils.run_job(
-            task_function=_preceded(task_function, note),
+            task_function=_preceded(task_function, before_task),
             config=config,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
-            # run_job uses the callbacks only; composing is done.
-            hydra_context=HydraContext(config_loader=None, callbacks=callbacks),  # type: ignore[arg-type]
+            hydra_context=supported.context_of_job(callbacks, execution_whitelist),
         )
     cwd, before = Path.cwd(), HydraConfig.instance().cfg
     # For ${hydra:…} in the names of the folders.
@@ -63,7 +62,7 @@ def run_job(
     output_dir = str(Path(str(sweep.dir), str(sweep.subdir)))
     _set_output_dir(config.hydra.runtime, str(Path(output_dir).absolute()))
     logging = OmegaConf.to_container(config.hydra.job_logging, resolve=True)  # it may speak of the task's part
-    task_cfg, hydra_cfg = apart(config) if callbacks.callbacks else take_apart(config)
+    task_cfg, hydra_cfg = copy_parts(config) if callbacks.callbacks else move_parts(config)
     HydraConfig.instance().cfg = hydra_cfg  # type: ignore[assignment]
     own = hydra_cfg.hydra
     if callbacks.callbacks:
@@ -91,7 +90,7 @@ def run_job(
                 text = to_yaml(part, template if name == "hydra" else None)
                 Path(folder, f"{name}.yaml").write_text(text, encoding="utf-8")
         with env_override(own.job.env_set):
-            note(task_cfg)
+            before_task(task_cfg)
             callbacks.on_job_start(config=config, task_function=task_function)
             try:
                 returned.return_value = task_function(task_cfg)
@@ -99,7 +98,7 @@ def run_job(
             except Exception as error:  # noqa: BLE001 - it is the job's
                 returned.return_value, returned.status = error, JobStatus.FAILED
         returned.task_name = JobRuntime.instance().get("name")
-        utils._flush_loggers()
+        supported.flush_loggers()
         callbacks.on_job_end(config=config, job_return=returned)
         return returned
     finally:
@@ -108,10 +107,10 @@ def run_job(
             os.chdir(cwd)
 
 
-def _preceded(task_function: TaskFunction, note: Callable[[DictConfig], None]) -> TaskFunction:
+def _preceded(task_function: TaskFunction, before_task: Callable[[DictConfig], None]) -> TaskFunction:
     @functools.wraps(task_function)
     def both(config: Any) -> Any:
-        note(config)
+        before_task(config)
         return task_function(config)
 
     return both
@@ -120,11 +119,11 @@ def _preceded(task_function: TaskFunction, note: Callable[[DictConfig], None]) -
 def _configure_log(plain: Any, verbose: Any) -> None:
     """As Hydra's `configure_log`, without making a config of a dict that it would make a dict again."""
     if plain is not None and plain["root"] is not None:
-        configure_logging(plain)
+        supported.configure_logging(plain)
         plain = {"root": None}
         if verbose is False:
             return
-    configure_log(plain if plain is None else OmegaConf.create(plain), verbose)  # type: ignore[arg-type]
+    utils.configure_log(plain if plain is None else OmegaConf.create(plain), verbose)  # type: ignore[arg-type]
 
 
 def _decides_chdir(config: DictConfig) -> bool:
@@ -132,11 +131,10 @@ def _decides_chdir(config: DictConfig) -> bool:
     return config.hydra.job.chdir is not None or version.base_at_least("1.2")
 
 
-def apart(config: DictConfig) -> tuple[DictConfig, DictConfig]:
+def copy_parts(config: DictConfig) -> tuple[DictConfig, DictConfig]:
     """The task's part of a config, and Hydra's, as copies."""
-    hydra_node = config._get_node("hydra")
-    content = config.__dict__["_content"]
-    del content["hydra"]
+    content = supported.content(config)
+    hydra_node = content.pop("hydra")
     task: DictConfig = pickle.loads(pickle.dumps(config, protocol=pickle.HIGHEST_PROTOCOL))
     content["hydra"] = hydra_node
     own: DictConfig = pickle.loads(pickle.dumps(config, protocol=pickle.HIGHEST_PROTOCOL))
@@ -147,25 +145,25 @@ def apart(config: DictConfig) -> tuple[DictConfig, DictConfig]:
     return task, own
 
 
-def take_apart(config: DictConfig) -> tuple[DictConfig, DictConfig]:
-    """As `apart`, without copies: nobody may use the config itself afterwards."""
-    content = config.__dict__["_content"]
+def move_parts(config: DictConfig) -> tuple[DictConfig, DictConfig]:
+    """As `copy_parts`, without copies: the config itself is empty afterwards."""
+    content = supported.content(config)
     whole = dict(content)
     content.clear()
     parts = tuple(pickle.loads(pickle.dumps(config, protocol=pickle.HIGHEST_PROTOCOL)) for _ in range(2))
     task, own = parts
     for key, node in whole.items():
         part = own if key == "hydra" else task
-        part.__dict__["_content"][key] = node
-        node._set_parent(part)
+        supported.content(part)[key] = node
+        supported.set_parent(node, part)
     OmegaConf.set_readonly(own.hydra, True)
     return task, own
 
 
 def _set_output_dir(runtime: DictConfig, path: str) -> None:
-    node = runtime._get_node("output_dir")
+    node = supported.child(runtime, "output_dir")
     if isinstance(node, ValueNode):
-        node._val = node.validate_and_convert(path)
+        supported.assign(node, path)
         return
     with read_write(runtime), open_dict(runtime):
         runtime.output_dir = path

@@ -7,12 +7,13 @@ from typing import Any
 
 from hydra.plugins import sweeper
 
+from mini import fallbacks
 from mini.launcher.fast.compose import TemplateLoader
 
 _original = sweeper.Sweeper.validate_batch_is_legal
 
 
-def shorten() -> None:
+def install() -> None:
     """Let sweepers that compose from templates only check. A second call does nothing."""
     if sweeper.Sweeper.validate_batch_is_legal is _original:
         sweeper.Sweeper.validate_batch_is_legal = _validate  # type: ignore[method-assign]
@@ -22,6 +23,7 @@ def _validate(self: Any, batch: Sequence[Sequence[str]]) -> None:
     context = getattr(self, "hydra_context", None)
     loader = getattr(context, "config_loader", None)
     if not isinstance(loader, TemplateLoader):
+        fallbacks.note("validate", "jobs are not composed from templates")
         _original(self, batch)
         return
     for overrides in batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Hashable, Iterator
@@ -9,10 +10,12 @@ from typing import Any
 
 import yaml
 from omegaconf import Container, DictConfig, OmegaConf, ValueNode
-from omegaconf._utils import get_omega_conf_dumper
 
-# What is not the same in all jobs of a template, by the part of Hydra's config it is in.
-_DIFFERS = {
+from mini import fallbacks
+from mini.launcher import supported
+
+# The entries of Hydra's config that are not the same in all jobs of a template, by the section they are in.
+_OF_A_JOB = {
     "job": frozenset({"id", "num", "override_dirname"}),
     "overrides": frozenset({"task"}),
     "runtime": frozenset({"output_dir"}),
@@ -21,80 +24,96 @@ _DIFFERS = {
 SCALARS = (type(None), bool, int, float, str)
 _PLAIN = re.compile(r"[!-~]*|[ -~]{0,30}")  # text that no emitter folds or escapes in a way of its own
 _ENTRY = re.compile(r"^ {4}(?![ -])", re.MULTILINE)
-_written: dict[tuple[Hashable, Any, Any], str] = {}
+_texts: dict[tuple[Hashable, Any, Any], str] = {}
 
 
-def to_yaml(config: DictConfig, template: Hashable | None = None) -> str:
-    """As `OmegaConf.to_yaml`.
+def to_yaml(config: Any, template: Hashable | None = None) -> str:
+    """Write a config as `OmegaConf.to_yaml` does.
 
     Args:
         config: What to write.
         template: Where `config` is Hydra's part of one: what of it does not differ between jobs of the same template is
             written out once.
     """
-    node = config._get_node("hydra") if template is not None else None
+    reason = supported.unchecked("yaml")
+    if reason is not None:
+        fallbacks.note("yaml", reason)
+        return OmegaConf.to_yaml(config)
+    node = supported.child(config, "hydra") if template is not None else None
     if not isinstance(node, DictConfig):
         return _dump(OmegaConf.to_container(config, resolve=False, enum_to_str=True))
-    own = _own_entries(node)
-    return "".join(itertools.chain(["hydra:\n"], *(_part(node, str(key), template, own) for key in node)))
+    entries = _entries_of_the_job(node)
+    return "".join(itertools.chain(["hydra:\n"], *(_section(node, str(key), template, entries) for key in node)))
 
 
-def _own_entries(node: DictConfig) -> dict[tuple[str, str], str]:
-    """What differs between jobs, an entry each, written at once; empty if it is not as simple as that."""
+def _entries_of_the_job(node: DictConfig) -> dict[tuple[str, str], str]:
+    """The text of what differs between jobs, written at once; empty if it is not as simple as that."""
     values = {}
-    for part, names in _DIFFERS.items():
-        inner = node._get_node(part)
-        if isinstance(inner, DictConfig) and _is_there(inner):
+    for section, names in _OF_A_JOB.items():
+        inner = supported.child(node, section)
+        if isinstance(inner, DictConfig) and supported.has_content(inner):
             for name in names:
-                if inner._get_node(name) is not None:
-                    values[part, name] = _unresolved(inner, name)
+                if supported.child(inner, name) is not None:
+                    values[section, name] = _unresolved(inner, name)
     if not _is_plain(list(values.values())):
         return {}
-    text = _dump({"hydra": {"own": {f"{part}.{name}": value for (part, name), value in values.items()}}})
+    text = _dump({"hydra": {"job": {f"{section}.{name}": value for (section, name), value in values.items()}}})
     entries = _ENTRY.split(text)[1:]
     return {key: f"    {entry.removeprefix(key[0] + '.')}" for key, entry in zip(values, entries, strict=True)}
 
 
-def _part(node: DictConfig, key: str, template: Hashable, own: dict[tuple[str, str], str]) -> Iterator[str]:
-    inner = node._get_node(key)
-    differs = _DIFFERS.get(key)
-    if differs is None:
-        yield _once((template, key, None), node, key)
-    elif not own or not isinstance(inner, DictConfig) or not _is_there(inner) or not inner:
+def _section(
+    node: DictConfig, key: str, template: Hashable | None, entries: dict[tuple[str, str], str]
+) -> Iterator[str]:
+    inner = supported.child(node, key)
+    of_a_job = _OF_A_JOB.get(key)
+    if of_a_job is None:
+        yield _written_once((template, key, None), node, key)
+    elif not entries or not isinstance(inner, DictConfig) or not supported.has_content(inner) or not inner:
         yield _dump({"hydra": {key: _unresolved(node, key)}}).removeprefix("hydra:\n")
     else:
         yield f"  {key}:\n"
         for name in inner:
-            yield own[key, str(name)] if name in differs else _once((template, key, name), inner, str(name), key)
+            if name in of_a_job:
+                yield entries[key, str(name)]
+            else:
+                yield _written_once((template, key, name), inner, str(name), key)
 
 
-def _once(known: tuple[Hashable, Any, Any], node: DictConfig, key: str, *above: str) -> str:
-    if known not in _written:
+def _written_once(place: tuple[Hashable, Any, Any], node: DictConfig, key: str, *above: str) -> str:
+    if place not in _texts:
         value: Any = {key: _unresolved(node, key)}
         for name in above:
             value = {name: value}
         text = _dump({"hydra": value}).removeprefix("hydra:\n")
-        _written[known] = text.split("\n", 1)[1] if above else text
-    return _written[known]
-
-
-def _is_there(node: Container) -> bool:
-    return not (node._is_none() or node._is_missing() or node._is_interpolation())
+        _texts[place] = text.split("\n", 1)[1] if above else text
+    return _texts[place]
 
 
 def _unresolved(config: DictConfig, key: str) -> Any:
-    node = config._get_node(key)
+    node = supported.child(config, key)
     if isinstance(node, Container):
         return OmegaConf.to_container(node, resolve=False, enum_to_str=True)
-    if isinstance(node, ValueNode) and type(node._value()) in SCALARS:
-        return node._value()
+    if isinstance(node, ValueNode) and type(value := supported.value_of(node)) in SCALARS:
+        return value
     alone = OmegaConf.to_container(OmegaConf.masked_copy(config, key), resolve=False, enum_to_str=True)
     return alone[key]  # type: ignore[index,call-overload]
 
 
 def _dump(container: Any) -> str:
-    dumper = _Fast if _Fast is not None and _is_plain(container) else get_omega_conf_dumper()
-    text: str = yaml.dump(container, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=dumper)
+    dumper = _libyaml_dumper()
+    if dumper is None:
+        fallbacks.note("yaml", "PyYAML without libyaml")
+    elif not _is_plain(container):
+        fallbacks.note("yaml", "text that libyaml writes in another way")
+        dumper = None
+    text: str = yaml.dump(
+        container,
+        default_flow_style=False,
+        allow_unicode=True,
+        sort_keys=False,
+        Dumper=dumper or supported.yaml_dumper(),
+    )
     return text
 
 
@@ -109,8 +128,10 @@ def _is_plain(value: Any) -> bool:
     return not isinstance(value, str) or _PLAIN.fullmatch(value) is not None
 
 
-def _fast_dumper() -> Any:
-    stock = get_omega_conf_dumper()
+@functools.cache
+def _libyaml_dumper() -> Any:
+    """OmegaConf's dumper, on libyaml; None where PyYAML was built without it."""
+    stock = supported.yaml_dumper()
     if not hasattr(yaml, "CDumper"):
         return None
 
@@ -122,6 +143,3 @@ def _fast_dumper() -> Any:
             return True
 
     return Dumper
-
-
-_Fast: Any = _fast_dumper()

@@ -1,0 +1,371 @@
+"""The one module that uses private names of Hydra and OmegaConf.
+
+Each step below gives exactly what Hydra gives, which `tests/launcher` compares on the versions named. On any other
+version Hydra's or OmegaConf's own way is taken, which is slower; `mini.fallbacks` counts it.
+
+| step                                     | hydra-core | omegaconf | on other versions                              |
+|------------------------------------------|------------|-----------|------------------------------------------------|
+| `compose`: jobs from templates, and their validation (`fast.compose`, `fast.validation`) | 1.3, 1.4 | 2.3, 2.4 | Hydra composes each job from its files, twice |
+| `run_job`: one job, with fewer copies (`fast.run_job`)    | 1.3  | 2.3       | `hydra.core.utils.run_job`                     |
+| `yaml`: the three files of a job (`fast.yaml`)            | any  | 2.3       | `OmegaConf.to_yaml`                            |
+| `grammar`: parse trees are kept (`fast.grammar`)          | any  | 2.3, 2.4  | OmegaConf parses an interpolation at each use  |
+| `command`: errors of a command (`command`)                | 1.3, 1.4 | any   | Hydra's own messages and exit codes            |
+
+Reading and moving the nodes of a config, which several of these need, was checked on OmegaConf 2.3 and 2.4: all that
+`pyproject.toml` allows. Hydra 1.4 has a `run_job` of its own kind (an execution policy, a job's failure handed to
+callbacks), and OmegaConf 2.4 writes YAML with libyaml itself: there the general way is the right one.
+"""  # noqa: E501 - a table
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import hydra
+import omegaconf
+from hydra import version
+from hydra._internal import config_loader_impl
+from hydra._internal import utils as hydra_utils
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core import utils as hydra_core_utils
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn
+from hydra.types import HydraContext, RunMode
+from omegaconf import Container, DictConfig, ListConfig, OmegaConf, ValueNode
+from omegaconf._utils import _resolve_optional, get_omega_conf_dumper, split_key
+from omegaconf.base import Node
+from omegaconf.basecontainer import BaseContainer
+from omegaconf.omegaconf import _node_wrap
+
+try:
+    from hydra._internal.logging_config import configure_logging
+except ImportError:  # before Hydra 1.3.6 it is Python's own
+    from logging.config import dictConfig as configure_logging
+
+__all__ = ["Callbacks", "ConfigLoaderImpl", "configure_logging", "split_key"]
+
+_CHECKED: dict[str, tuple[frozenset[str] | None, frozenset[str] | None]] = {
+    "compose": (frozenset({"1.3", "1.4"}), frozenset({"2.3", "2.4"})),
+    "run_job": (frozenset({"1.3"}), frozenset({"2.3"})),
+    "yaml": (None, frozenset({"2.3"})),
+    "grammar": (None, frozenset({"2.3", "2.4"})),
+    "command": (frozenset({"1.3", "1.4"}), None),
+}
+"""The versions of hydra-core and of omegaconf each step was checked on; None for any."""
+
+
+def unchecked(step: str) -> str | None:
+    """Say why a step may not be used with the installed versions.
+
+    Args:
+        step: A name of the table at the top of this module.
+
+    Returns:
+        The reason, as `mini.fallbacks.note` takes it; None if the step was checked on them.
+    """
+    for name, installed, versions in zip(
+        ("hydra-core", "omegaconf"), (hydra.__version__, omegaconf.__version__), _CHECKED[step], strict=True
+    ):
+        if versions is not None and ".".join(installed.split(".")[:2]) not in versions:
+            return f"not checked on {name} {installed}"
+    return None
+
+
+# Nodes of a config.
+
+
+def child(config: Any, key: Any) -> Any:
+    """The node under a key, an interpolation as it is; None if there is none."""
+    return config._get_node(key)
+
+
+def descend(config: Any, *keys: str) -> Any:
+    """The node some keys down, without the checks of an access, of which there are many for each job."""
+    for key in keys:
+        config = config.__dict__["_content"][key]
+    return config
+
+
+def content(container: Container) -> Any:
+    """The nodes of a container: the dict or list that it holds, not a copy."""
+    return container.__dict__["_content"]
+
+
+def set_content(container: Container, nodes: Any) -> None:
+    """Let a container hold another dict or list of nodes."""
+    container.__dict__["_content"] = nodes
+
+
+def set_parent(node: Node, parent: Any) -> None:
+    """Say which container a node is in; None for none."""
+    node._set_parent(parent)
+
+
+def is_interpolation(node: Node) -> bool:
+    """Whether a node is looked up elsewhere."""
+    return node._is_interpolation()
+
+
+def has_content(node: Node) -> bool:
+    """Whether a container holds nodes, and is not null, missing or an interpolation."""
+    return not (node._is_none() or node._is_missing() or node._is_interpolation())
+
+
+def is_fixed(node: Any) -> bool:
+    """Whether nothing in a part of a config is missing or looked up elsewhere."""
+    if not isinstance(node, Node) or node._is_missing() or node._is_interpolation():
+        return False
+    if isinstance(node, Container) and not node._is_none():
+        nodes = node.__dict__["_content"]
+        return all(map(is_fixed, nodes.values() if isinstance(nodes, dict) else nodes))
+    return True
+
+
+def leads_through_interpolation(nodes: Mapping[Any, Any], key: str) -> bool:
+    """Whether a value under a dotted key may be one that an interpolation on the way stands for.
+
+    Args:
+        nodes: The nodes of a config.
+        key: As in an override.
+    """
+    first, *further = split_key(key)
+    node = nodes.get(first)
+    for name in further:
+        if not isinstance(node, Node):  # there is nothing yet
+            return False
+        if node._is_interpolation():
+            return True
+        inner = node.__dict__.get("_content")
+        while isinstance(inner, Node):  # a union's
+            inner = inner.__dict__.get("_content")
+        if isinstance(inner, list):
+            inner = {str(i): element for start in (0, -len(inner)) for i, element in enumerate(inner, start)}
+        node = inner.get(name) if isinstance(inner, dict) else None
+    return False
+
+
+def value_of(node: ValueNode) -> Any:
+    """The value of a leaf, an interpolation as its text."""
+    return node._value()
+
+
+def dereference(node: Node) -> Any:
+    """The node that an interpolation stands for."""
+    return node._dereference_node()
+
+
+def assign(node: ValueNode, value: Any) -> None:
+    """Set a leaf's value, converted to its type, whether or not the config is read-only."""
+    node._val = node.validate_and_convert(value)
+
+
+def assign_list(target: ListConfig, values: Iterable[Any]) -> None:
+    """Set the elements of a list, whether or not the config is read-only."""
+    optional, kind = _resolve_optional(target._metadata.element_type)
+    target.__dict__["_content"] = [
+        _node_wrap(parent=target, is_optional=optional, value=value, key=i, ref_type=kind)
+        for i, value in enumerate(values)
+    ]
+
+
+def resolver_cache(config: DictConfig) -> Any:
+    """What resolvers with `use_cache` gave in this config."""
+    return config._metadata.resolver_cache
+
+
+def set_resolver_cache(config: DictConfig, cache: Any) -> None:
+    """Let resolvers with `use_cache` give what they gave in another config."""
+    config._metadata.resolver_cache = cache
+
+
+def yaml_dumper() -> Any:
+    """The class that `OmegaConf.to_yaml` writes with."""
+    return get_omega_conf_dumper()
+
+
+# Resolvers.
+
+_EVERYWHERE = frozenset(
+    {"now", "hydra", "python_version", "hydra_override_dirname", "hydra_deprecated_override_dirname"}
+)
+"""The resolvers that `hydra.core.utils.setup_globals` registers."""
+
+
+def register_resolver(
+    name: str, resolver: Callable[..., Any], *, use_cache: bool = False, replace: bool = False
+) -> None:
+    """Register a resolver, by the method that the installed OmegaConf does not warn of.
+
+    Args:
+        name: What interpolations call it.
+        resolver: What they get.
+        use_cache: Whether a config keeps what the resolver gave.
+        replace: Whether it may take the place of another one.
+
+    Raises:
+        ValueError: There is one of that name already.
+    """
+    # `register_resolver` is the old way in OmegaConf 2.3, and the one way in 2.4.
+    is_new = "use_cache" in inspect.signature(OmegaConf.register_resolver).parameters
+    register: Any = OmegaConf.register_resolver if is_new else OmegaConf.register_new_resolver
+    register(name, resolver, use_cache=use_cache, replace=replace)
+
+
+def user_resolvers() -> dict[str, Callable[..., Any]]:
+    """The resolvers registered in this process that a fresh one would not have, by name, as OmegaConf keeps them."""
+    return {
+        name: resolver
+        for name, resolver in BaseContainer._resolvers.items()
+        if not name.startswith("oc.") and name not in _EVERYWHERE
+    }
+
+
+def add_resolvers(resolvers: Mapping[str, Callable[..., Any]]) -> None:
+    """Register what `user_resolvers` gave in another process, but for names that are taken here."""
+    for name, resolver in resolvers.items():
+        BaseContainer._resolvers.setdefault(name, resolver)
+
+
+# Composing.
+
+
+def is_hydras_loader(loader: Any) -> bool:
+    """Whether a config loader is Hydra's, and not a subclass or one of somebody else's."""
+    return type(loader) is ConfigLoaderImpl
+
+
+def repository(loader: ConfigLoaderImpl, master: DictConfig) -> Any:
+    """The configs a sweep is composed from, those of `hydra.searchpath` among them."""
+    overrides: Any = OmegaConf.to_container(master.hydra.overrides.hydra, resolve=False)
+    return loader._parse_overrides_and_create_caching_repo(master.hydra.job.config_name, overrides)[1]
+
+
+def chooses_group(configs: Any, override: Override) -> bool:
+    """Whether an override changes the defaults list, and not a value, as Hydra's `Overrides` tells them apart."""
+    if getattr(override, "is_value_path", False):  # Hydra 1.4
+        return False
+    is_group: bool = configs.group_exists(override.key_or_group)
+    if override.is_delete() and hasattr(override, "is_value_path"):
+        return is_group or bool(configs.config_exists(override.key_or_group))
+    return is_group and not isinstance(override.value(), dict)
+
+
+def validate_job_overrides(overrides: list[Override]) -> None:
+    """Refuse what one job's overrides may not contain, such as a sweep.
+
+    Raises:
+        ConfigCompositionException: In Hydra's words.
+    """
+    ConfigLoaderImpl.validate_sweep_overrides_legal(overrides, run_mode=RunMode.RUN, from_shell=True)
+
+
+def apply_overrides(config: DictConfig, overrides: list[Override]) -> None:
+    """Set the values of overrides on a config.
+
+    Raises:
+        ConfigCompositionException: In Hydra's words, for a value that cannot be set.
+    """
+    ConfigLoaderImpl._apply_overrides_to_config(overrides, config)
+
+
+def set_task_overrides(config: DictConfig, overrides: Sequence[Override]) -> None:
+    """Note a job's overrides in Hydra's part of its config, as composing does.
+
+    The nodes are set directly: through the config that costs more than all the rest.
+    """
+    job = descend(config, "hydra", "job")
+    assign_list(descend(config, "hydra", "overrides", "task"), [override.input_line for override in overrides])
+    dirname = getattr(config_loader_impl, "get_overrides_dirname", None)
+    if dirname is None:  # since Hydra 1.4 it is an interpolation
+        return
+    naming = descend(job, "config", "override_dirname")
+    text = dirname(
+        overrides=list(overrides),
+        kv_sep=naming.kv_sep,
+        item_sep=naming.item_sep,
+        exclude_keys=naming.exclude_keys,
+    )
+    assign(child(job, "override_dirname"), text)
+
+
+# Running a job.
+
+
+def context_of_job(callbacks: Callbacks, execution_whitelist: Any) -> HydraContext:
+    """The context `hydra.core.utils.run_job` takes where composing is done.
+
+    Args:
+        callbacks: Hydra's.
+        execution_whitelist: That of the client's context, from Hydra 1.4 on.
+    """
+    more = {} if execution_whitelist is None else {"execution_whitelist": execution_whitelist}
+    return HydraContext(config_loader=None, callbacks=callbacks, **more)  # type: ignore[arg-type]
+
+
+def execution_whitelist(context: HydraContext) -> Any:
+    """What configs may call, from Hydra 1.4 on; None before, and where the application sets no limit."""
+    return getattr(context, "execution_whitelist", None)
+
+
+def configure_log(log_config: Any, verbose: Any, whitelist: Any) -> None:
+    """Hydra's `configure_log`, with the execution whitelist from Hydra 1.4 on."""
+    more = {} if whitelist is None else {"execution_whitelist": whitelist}
+    hydra_core_utils.configure_log(log_config, verbose, **more)
+
+
+def flush_loggers() -> None:
+    """Flush all handlers of Python's logging, as Hydra does after a job."""
+    hydra_core_utils._flush_loggers()
+
+
+def returned_or_raised(job_return: JobReturn) -> Any:
+    """What a task returned, or the exception it raised; the property would print before it raises."""
+    return job_return._return_value
+
+
+def version_base() -> Any:
+    """The version of Hydra whose behaviour the application asked for, for `set_version_base` in another process."""
+    return version.getbase()
+
+
+def set_version_base(base: Any) -> None:
+    """Take over a version base.
+
+    `hydra.version.setbase` takes text, and warns of old versions where the client has done so already.
+    """
+    if isinstance(base, str) or hasattr(base, "major"):  # and not the mark for an unspecified one
+        version.VersionBase.instance().setbase(base)
+
+
+# The command.
+
+_RUN_APP = ("run", "multirun", "mode", "hydra", "config_name", "task_function", "overrides")
+_RUN_APP_MORE = ("parsed_overrides",)
+
+
+def wrap_run_app(wrap: Callable[[Callable[..., None]], Callable[..., None]]) -> str | None:
+    """Put a function of ours around the one of Hydra's that runs an application. A second call does nothing.
+
+    Args:
+        wrap: Takes Hydra's function, and gives one with the same keyword arguments.
+
+    Returns:
+        Why it was not done, if this Hydra's function is not the one expected.
+    """
+    run_app = getattr(hydra_utils, "_run_app", None)
+    if run_app is None:
+        return f"hydra-core {hydra.__version__} has no _run_app"
+    if hasattr(run_app, "__wrapped__"):
+        return None
+    parameters = tuple(inspect.signature(run_app).parameters)
+    if parameters not in (_RUN_APP, _RUN_APP + _RUN_APP_MORE):
+        return f"_run_app of hydra-core {hydra.__version__} has other parameters"
+    hydra_utils._run_app = wrap(run_app)
+    return None
+
+
+def finds_mode_by_composing() -> bool:
+    """Whether Hydra finds `hydra.mode` in any config, as before 1.4, and not only in the primary one."""
+    return tuple(inspect.signature(inspect.unwrap(hydra_utils._run_app)).parameters) == _RUN_APP
