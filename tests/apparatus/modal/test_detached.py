@@ -15,7 +15,7 @@ from mini.apparatus.handle import begin
 from mini.apparatus.modal import runs
 from mini.job import Job, Outcome, State
 from mini.limits import Limits
-from mini.loopback.plane import TOKEN, Loopback
+from mini.loopback.plane import Loopback
 from mini.runs.folder import RunFolder
 from mini.runs.records import encode_record
 from mini.runs.status import RunState
@@ -30,16 +30,17 @@ def cloud(monkeypatch, tmp_path, in_project):
     """A control plane that outlives any client, and a token for it."""
     from modal.config import config
 
-    known = {"server_url": None, "token_id": TOKEN[0], "token_secret": TOKEN[1]}
+    known = {}
     original = config.get
     monkeypatch.setattr(config, "get", lambda name, *a, **k: known.get(name) or original(name, *a, **k))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     # The environment of the containers need not be made again for each test.
     with Loopback() as loopback:
-        known["server_url"] = loopback.url
-        environment = {"MODAL_SERVER_URL": loopback.url, "MODAL_TOKEN_ID": TOKEN[0], "MODAL_TOKEN_SECRET": TOKEN[1]}
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
+        for name, value in zip(
+            ("server_url", "token_id", "token_secret"), (loopback.url, *loopback.token), strict=True
+        ):
+            known[name] = value
+            monkeypatch.setenv(f"MODAL_{name.upper()}", value)
         yield loopback
         for client in runs.clients.values():
             client.__exit__(None, None, None)
@@ -221,7 +222,7 @@ def test_several_kinds_of_gpu_are_one_run(cloud):
 def test_two_thousand_jobs_are_read_in_few_requests(cloud):
     run = spawn(abs, [1], name="big")
     run.wait(60)
-    folder, volume = run.folder, next(iter((cloud.plane._folder / "volumes").iterdir()))
+    folder, volume = run.folder, next(iter(cloud.state.volumes.values()))
     # As two thousand jobs in eight containers would have left it.
     lines = [json.dumps({"index": i, "folder": str(i), "key": "", "row": {}}) + "\n" for i in range(2000)]
     (folder.path / "jobs.jsonl").write_text("".join(lines))
