@@ -18,12 +18,13 @@ def main():
     from modal_proto import api_pb2
 
     from mini import ModalApparatus
-    from mini.loopback.plane import TOKEN, Loopback
+    from mini.loopback.plane import Loopback
 
     figures = {"jobs": JOBS, "rounds": ROUNDS, "modal": [], "each alone": [], "in groups": []}
     with tempfile.TemporaryDirectory() as folder, Loopback(Path(folder)) as loopback:
-        os.environ.update(MODAL_SERVER_URL=loopback.url, MODAL_TOKEN_ID=TOKEN[0], MODAL_TOKEN_SECRET=TOKEN[1])
-        client = modal.client.Client(loopback.url, api_pb2.CLIENT_TYPE_CLIENT, TOKEN)
+        token_id, secret = loopback.token
+        os.environ.update(MODAL_SERVER_URL=loopback.url, MODAL_TOKEN_ID=token_id, MODAL_TOKEN_SECRET=secret)
+        client = modal.client.Client(loopback.url, api_pb2.CLIENT_TYPE_CLIENT, loopback.token)
         client.__enter__()
         app = modal.App("bare")
         # Under another name a function that can be imported would have to be shipped; by value both send the same.

@@ -7,8 +7,9 @@ import signal
 LIMIT = 8
 """How many containers of an ephemeral app's function may die in a row before its inputs fail."""
 
-FIRST, LONGEST = 0.05, 60.0
-"""Seconds before the second container is started, and at most; the pause doubles from one to the next."""
+FIRST, SHORT, LONGEST = 0.05, 1.0, 60.0
+"""Seconds before the second container is started, at most before the last one of an ephemeral app, and at most before
+any one of a deployed app, which goes on for ever. The pause doubles from one to the next."""
 
 TAIL = 2000
 """Characters of a container's last output that are told with its death."""
@@ -35,13 +36,15 @@ class CrashLoop:
         self.deaths = 0
 
     def gave_up(self) -> None:
-        """Its inputs have failed; those that come later get one container more, and no longer a pause."""
+        """Its inputs have failed; those that come later get one container more."""
         self.deaths = LIMIT - 1
 
     @property
     def pause(self) -> float:
         """Seconds before the next container may start."""
-        return min(FIRST * 2.0 ** (self.deaths - 1), LONGEST) if self.deaths else 0.0
+        if self.deaths < LIMIT:
+            return min(FIRST * 2.0 ** (self.deaths - 1), SHORT) if self.deaths else 0.0
+        return min(SHORT * 2.0 ** (self.deaths - LIMIT + 1), LONGEST)
 
     @property
     def limit_reached(self) -> bool:

@@ -31,24 +31,28 @@ class Dicts:
         dict_id, new = named(self.state, "dict", "di", request.deployment_name, request.object_creation_type)
         if new:
             self.state.dicts[dict_id] = {entry.key: entry.value for entry in request.data}
-        return api_pb2.DictGetOrCreateResponse(
-            dict_id=dict_id, metadata=api_pb2.DictMetadata(name=request.deployment_name)
-        )
+        return api_pb2.DictGetOrCreateResponse(dict_id=dict_id, metadata=self._metadata(dict_id))
 
     async def DictGetById(self, request: api_pb2.DictGetByIdRequest) -> api_pb2.DictGetByIdResponse:
         self._entries(request.dict_id)
-        metadata = api_pb2.DictMetadata(name=name_of(self.state, "dict", request.dict_id))
-        return api_pb2.DictGetByIdResponse(dict_id=request.dict_id, metadata=metadata)
+        return api_pb2.DictGetByIdResponse(dict_id=request.dict_id, metadata=self._metadata(request.dict_id))
 
     async def DictList(self, request: api_pb2.DictListRequest) -> api_pb2.DictListResponse:
-        found = [
-            api_pb2.DictListResponse.DictInfo(name=name, dict_id=dict_id, metadata=api_pb2.DictMetadata(name=name))
-            for (kind, name), dict_id in reversed(self.state.named.items())
-            if kind == "dict"
-        ]
-        # All at once: a client that sees fewer than it asked for asks no further.
-        limit = request.pagination.max_objects or len(found)
-        return api_pb2.DictListResponse(dicts=found[:limit] if not request.pagination.created_before else [])
+        before = request.pagination.created_before or float("inf")
+        ids = [known for (kind, _), known in self.state.named.items() if kind == "dict"]
+        earlier = sorted((self.state.created[one], one) for one in ids if self.state.created[one] < before)
+        newest = [one for _, one in reversed(earlier)][: request.pagination.max_objects or None]
+        described = ((one, self._metadata(one)) for one in newest)
+        return api_pb2.DictListResponse(
+            dicts=[
+                api_pb2.DictListResponse.DictInfo(name=metadata.name, dict_id=one, metadata=metadata)
+                for one, metadata in described
+            ]
+        )
+
+    def _metadata(self, dict_id: str) -> api_pb2.DictMetadata:
+        created = api_pb2.CreationInfo(created_at=self.state.created.get(dict_id, 0.0))
+        return api_pb2.DictMetadata(name=name_of(self.state, "dict", dict_id), creation_info=created)
 
     async def DictDelete(self, request: api_pb2.DictDeleteRequest) -> Empty:
         self._entries(request.dict_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
@@ -37,6 +39,7 @@ def named(state: PlaneState, kind: str, prefix: str, name: str, creation: int) -
     new = state.new_id(prefix)
     if name:
         state.named[kind, name] = new
+        state.created[new] = time.time()
     return new, True
 
 
@@ -44,6 +47,7 @@ def forget(state: PlaneState, kind: str, object_id: str) -> None:
     """Take an object's name away: it is deleted."""
     for key in [key for key, known in state.named.items() if key[0] == kind and known == object_id]:
         del state.named[key]
+    state.created.pop(object_id, None)
 
 
 def name_of(state: PlaneState, kind: str, object_id: str) -> str:

@@ -204,7 +204,7 @@ class Scheduler:
                     waiting.set_result(None)
             if container.server is not None:
                 container.server.close()
-            await asyncio.to_thread(containers.remove, container)
+            containers.remove(container)
             self._settle(container, app, died, returncode)
 
     async def _start(self, container: Container, app: App) -> Process:

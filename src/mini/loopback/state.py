@@ -198,6 +198,7 @@ class PlaneState:
     mounts: dict[str, list[api_pb2.MountFile]] = field(default_factory=dict)
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)
     named: dict[tuple[str, str], str] = field(default_factory=dict)
+    created: dict[str, float] = field(default_factory=dict)  # when what is in `named` was
     dicts: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     queues: dict[str, dict[bytes, deque[bytes]]] = field(default_factory=dict)
     volumes: dict[str, Path] = field(default_factory=dict)

@@ -13,13 +13,13 @@ import trustme
 
 from mini import ModalApparatus
 from mini.errors import ConnectionRefused, TokenError
-from mini.loopback.plane import TOKEN, Loopback
+from mini.loopback.plane import Loopback
 
 PROJECT = Path(__file__).parents[3]
 pytestmark = pytest.mark.timeout(20)
 
 
-def point_at(monkeypatch, url, token=TOKEN):
+def point_at(monkeypatch, url, token=("ak-any", "as-any")):
     from modal.config import config
 
     def get(name, *_, **__):
@@ -42,7 +42,7 @@ def test_no_token(monkeypatch):
 def test_a_token_that_is_refused(monkeypatch):
     with Loopback() as loopback:
         loopback.faults.refuse_token = True
-        point_at(monkeypatch, loopback.url)
+        point_at(monkeypatch, loopback.url, loopback.token)
         with pytest.raises(TokenError, match=r"refused the token; run `./go auth`"):
             first_job()
         assert not loopback.state.images
@@ -80,7 +80,7 @@ def test_a_proxy_that_is_not_there(monkeypatch):
 
 def test_the_second_address_serves_when_the_first_does_not(monkeypatch):
     with Loopback() as loopback:
-        point_at(monkeypatch, f"https://modal.invalid,{loopback.url}")
+        point_at(monkeypatch, f"https://modal.invalid,{loopback.url}", loopback.token)
         first_job()
 
 
@@ -96,7 +96,8 @@ def private():
 
 
 def check(loopback, cache, **environment):
-    token = {"MODAL_TOKEN_ID": TOKEN[0], "MODAL_TOKEN_SECRET": TOKEN[1], "MODAL_SERVER_URL": loopback.url}
+    token_id, secret = loopback.token
+    token = {"MODAL_TOKEN_ID": token_id, "MODAL_TOKEN_SECRET": secret, "MODAL_SERVER_URL": loopback.url}
     return subprocess.run(
         [sys.executable, "-m", "mini.apparatus.modal.auth", "--check"],
         env={**os.environ, **token, "XDG_CACHE_HOME": str(cache), **environment},
@@ -119,7 +120,7 @@ def test_the_authority_of_the_network_is_trusted_when_it_is_named(private, tmp_p
     for _ in range(2):  # idempotent: the second finds the file
         checked = check(loopback, tmp_path, SSL_CERT_FILE=authority)
         assert (checked.returncode, checked.stderr) == (0, "")
-        assert TOKEN[1] not in checked.stdout
+        assert loopback.token[1] not in checked.stdout
     (bundle,) = (tmp_path / "mini" / "tls").iterdir()
     known = Path(certifi.__file__).with_name("cacert.pem")
     assert known.read_bytes().rstrip() in bundle.read_bytes()
@@ -135,7 +136,7 @@ def test_an_authority_that_is_not_there_is_named(private, tmp_path):
 
 def test_auth_writes_modals_own_file(tmp_path):
     file = tmp_path / "modal.toml"
-    with Loopback() as loopback:
+    with Loopback(sign_in=True) as loopback:
         environment = {
             **os.environ,
             "MODAL_SERVER_URL": loopback.url,
@@ -145,8 +146,8 @@ def test_auth_writes_modals_own_file(tmp_path):
         run = [sys.executable, "-m", "mini.apparatus.modal.auth"]
         made = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=20)
         assert made.returncode == 0, made.stderr
-        assert TOKEN[1] not in made.stdout + made.stderr
-        assert TOKEN[1] in file.read_text()
+        assert loopback.token[1] not in made.stdout + made.stderr
+        assert loopback.token[1] in file.read_text()
         checked = subprocess.run([*run, "--check"], env=environment, capture_output=True, text=True, timeout=20)
         assert (checked.returncode, checked.stderr) == (0, "")
         assert str(file) in checked.stdout
