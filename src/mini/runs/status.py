@@ -6,12 +6,12 @@ import enum
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mini.errors import RecordError
+from mini.errors import MiniError, RecordError
 from mini.job import State
 from mini.runs import layout, records
 from mini.runs.folder import RunFolder
@@ -152,6 +152,26 @@ def read_status(
         tuple(unfinished),
         tuple(damaged),
     )
+
+
+def read_all(runs: Iterable[Path]) -> tuple[list[Status], list[str]]:
+    """Look at many runs, of which some may be damaged.
+
+    Args:
+        runs: Their folders; those with no list of jobs have not begun, and are left out.
+
+    Returns:
+        The status of each that can be read, and what is damaged in any.
+    """
+    statuses, damaged = [], []
+    for path in runs:
+        folder = RunFolder(path)
+        if folder.has_run():
+            try:
+                statuses.append(read_status(folder))
+            except (MiniError, OSError) as error:
+                damaged.append(f"{path}: {error}")
+    return statuses, [*damaged, *(text for status in statuses for text in status.damaged)]
 
 
 def is_whole_table(path: Path) -> bool:
