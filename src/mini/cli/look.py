@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 
 from mini import project
 from mini.apparatus import handle
 from mini.apparatus.handle import Run
 from mini.cli import text
-from mini.runs import layout, lookup, status
-from mini.runs.folder import RunFolder
+from mini.runs import lookup, status
 from mini.runs.records import Record
 from mini.runs.status import RunState, Status
 
@@ -23,19 +23,18 @@ def ls(*, app: str | None, as_json: bool) -> int:
         names = handle.elsewhere(app).names()
         print(json.dumps([{"id": name} for name in names]) if as_json else "\n".join(names))
         return 0
-    looked = [
-        status.read_status(RunFolder(path))
-        for path in lookup.list_runs(project.outputs())
-        if (path / layout.JOBS).exists()
-    ]
+    statuses, damaged = status.read_all(lookup.list_runs(project.outputs()))
     if as_json:
-        print(json.dumps([{k: v for k, v in one.as_json().items() if k != "unfinished"} for one in looked]))
-        return 0
-    rows = [
-        (one.id, text.when(one.began), one.state.value, text.counts(one), ",".join(one.apparatus)) for one in looked
-    ]
-    text.print_rows(("run", "began", "state", "jobs", "apparatus"), rows)
-    return 0
+        print(json.dumps([{k: v for k, v in one.as_json().items() if k != "unfinished"} for one in statuses]))
+    else:
+        rows = [
+            (one.id, text.when(one.began), one.state.value, text.counts(one), ",".join(one.apparatus))
+            for one in statuses
+        ]
+        text.print_rows(("run", "began", "state", "jobs", "apparatus"), rows)
+    for damage in damaged:
+        print(f"warning: {damage}", file=sys.stderr)
+    return int(bool(damaged))
 
 
 def show_status(run: str | None, *, app: str | None, as_json: bool) -> int:
@@ -64,7 +63,7 @@ def watch(run: str | None, *, app: str | None) -> int:
             for line, record in folder.records():
                 if isinstance(record, Record) and line.index not in seen:
                     seen.add(line.index)
-                    shown.finished(record.outcome)
+                    shown.finished(record.outcome, record.row)
             if one.state is not RunState.RUNNING:
                 break
             time.sleep(opened.pause(time.monotonic() - began))

@@ -57,9 +57,10 @@ def results(
         out.print(terminal.results(table, terminal.columns(table, chosen), rows))
         if table.height > rows:
             out.print(f"… {table.height - rows} more rows; --rows shows them")
-    for problem in problems:
-        print(f"warning: {problem}", file=sys.stderr)
-    return now.exit_code
+    damaged = dict.fromkeys([*map(str, problems), *now.damaged])
+    for damage in damaged:
+        print(f"warning: {damage}", file=sys.stderr)
+    return now.exit_code or int(bool(damaged))
 
 
 def _where(table: pl.DataFrame, condition: str) -> pl.DataFrame:

@@ -14,7 +14,6 @@ sure. Rows of jobs that were done when `results.parquet` was written are taken f
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from mini.errors import RecordError
 from mini.runs import layout
 from mini.runs.files import replacing
 from mini.runs.folder import RunFolder
+from mini.runs.status import describe_damaged_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,33 +41,55 @@ def table(folder: RunFolder) -> tuple[pl.DataFrame, list[RecordError]]:
         folder: The run.
 
     Returns:
-        The table, by job, and what was wrong with records that could not be read; their jobs are in the table, in
-        state `unreadable`.
+        The table, by job, and what is damaged: records, whose jobs are in the table in state `unreadable`; lines of
+        `jobs.jsonl`; `results.parquet`, with which nothing is lost.
 
     Raises:
         RunFolderError: There is no run.
-        RecordError: `jobs.jsonl` is damaged.
     """
-    found = columnar.table(folder, _previous(folder))
-    return (found, []) if found is not None else exact.table(folder)
+    combined, problems, unusable = _combine(folder)
+    return combined, [*problems, *unusable]
 
 
 def write(folder: RunFolder) -> tuple[pl.DataFrame, list[RecordError]]:
-    """As `table`, and leave it in the run folder as `results.parquet`."""
+    """As `table`, and leave it in the run folder as `results.parquet`.
+
+    That the file cannot be written, because the disk is full or the folder read-only, is one more problem in the list.
+    """
     began = time.time_ns()
-    combined, problems = table(folder)
-    with replacing(folder.path / layout.RESULTS) as temporary:
-        combined.write_parquet(temporary, metadata={_BEGAN: str(began)})
+    combined, problems, _ = _combine(folder)  # a damaged table is replaced
+    target = folder.path / layout.RESULTS
+    try:
+        with replacing(target) as temporary:
+            combined.write_parquet(temporary, metadata={_BEGAN: str(began)})
+    except OSError as error:
+        kept = f"the records of its jobs are kept, and `mini results {folder.id}` reads them"
+        return combined, [*problems, RecordError(f"cannot write {target}: {error.strerror or error}; {kept}")]
     return combined, problems
 
 
-def _previous(folder: RunFolder) -> columnar.PreviousTable | None:
-    """The table as it was written last."""
+def _combine(folder: RunFolder) -> tuple[pl.DataFrame, list[RecordError], list[RecordError]]:
+    """The table, what is damaged of the records, and what is of the table that was written last."""
+    previous, unusable = _previous(folder)
+    found = columnar.table(folder, previous)
+    combined, problems = (found, []) if found is not None else exact.table(folder)
+    return combined, problems, unusable
+
+
+def _previous(folder: RunFolder) -> tuple[columnar.PreviousTable | None, list[RecordError]]:
+    """The table as it was written last, and what is wrong with it."""
     import polars as pl
 
     path = folder.path / layout.RESULTS
-    with contextlib.suppress(OSError, pl.exceptions.PolarsError):
+    try:
         began = pl.read_parquet_metadata(path).get(_BEGAN)
-        if began is not None:
-            return columnar.PreviousTable(pl.read_parquet(path), int(began))
-    return None
+        if began is None or not began.isdecimal():
+            return None, []
+        previous = pl.read_parquet(path)
+        if previous.columns[: len(JOB_COLUMNS)] != list(JOB_COLUMNS):
+            raise pl.exceptions.SchemaError("its columns are not those of a run")
+    except FileNotFoundError:
+        return None, []
+    except (OSError, pl.exceptions.PolarsError) as error:
+        return None, [RecordError(f"{describe_damaged_table(path)} ({error})")]
+    return columnar.PreviousTable(previous, int(began)), []

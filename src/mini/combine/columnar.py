@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mini import fallbacks
 from mini.combine.exact import JOB_COLUMNS, MAX_EXACT, table_name
 from mini.job import State
 from mini.runs import layout, records
@@ -23,9 +24,14 @@ from mini.runs.values import NONFINITE
 if TYPE_CHECKING:
     import polars as pl
 
+WAY = "combine"
+"""What `mini.fallbacks` calls this way."""
+
 _STATES = [state.value for state in State]
 _LOOKS_TYPED = r"^(-?\d|true$|false$)"  # text that polars may have made of something else
 _LONG_WHOLE_NUMBER = rb"(-?\d{16,})[,}]"
+
+_SURROGATE = re.compile(rb"\\\\ud[89a-f]")  # JSON for what is no character; polars refuses it
 
 _CLOCK_SKEW = 2 * 10**9  # nanoseconds that a file system's clock may differ from ours
 
@@ -44,7 +50,15 @@ class PreviousTable:
 
 
 class _NotExact(Exception):
-    """This may not be the exact table."""
+    """What polars makes of these records may not be the exact table.
+
+    Args:
+        reason: Why, in words that are the same for all records of a kind.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def table(folder: RunFolder, before: PreviousTable | None = None) -> pl.DataFrame | None:
@@ -55,16 +69,15 @@ def table(folder: RunFolder, before: PreviousTable | None = None) -> pl.DataFram
         before: Where the rows of jobs that were done then are taken from, if their records did not change since.
 
     Returns:
-        The table, by job; None where that is in doubt.
+        The table, by job; None where that is in doubt, which `mini.fallbacks` counts with the reason.
     """
-    import polars as pl
-
     try:
         jobs = _jobs(folder)
         if before is not None and (updated := _update(folder, jobs, before)) is not None:
             return updated
         return _parse(folder, jobs)
-    except (_NotExact, OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
+    except _NotExact as doubt:
+        fallbacks.note(WAY, doubt.reason)
         return None
 
 
@@ -72,9 +85,18 @@ def _jobs(folder: RunFolder) -> pl.DataFrame:
     """Index and folder of each job."""
     import polars as pl
 
-    jobs = pl.read_ndjson((folder.path / layout.JOBS).read_bytes(), schema={"index": pl.Int64, "folder": pl.String})
-    if jobs.is_empty() or any(jobs.null_count().row(0)):
-        raise _NotExact
+    try:
+        data = (folder.path / layout.JOBS).read_bytes()
+    except OSError as error:
+        raise _NotExact("the list of jobs cannot be read") from error
+    if not data.strip():
+        raise _NotExact("the list of jobs is empty")
+    try:
+        jobs = pl.read_ndjson(data, schema={"index": pl.Int64, "folder": pl.String})
+    except pl.exceptions.PolarsError as error:
+        raise _NotExact("the list of jobs is damaged") from error
+    if any(jobs.null_count().row(0)):
+        raise _NotExact("the list of jobs is damaged")
     jobs = jobs.unique("index", keep="last").sort("index")
     return jobs.with_columns(folder=f"{folder.path}/" + pl.col("folder"))
 
@@ -83,7 +105,10 @@ def _parse(folder: RunFolder, jobs: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
     joined = b"}\n".join(_lines(folder, jobs)) + b"}"
-    parsed = pl.read_ndjson(joined, infer_schema_length=None)
+    try:
+        parsed = pl.read_ndjson(joined, infer_schema_length=None)
+    except pl.exceptions.PolarsError as error:
+        raise _NotExact(_why_refused(joined)) from error
     _require_whole(parsed, jobs)
     known = _job_columns(parsed, jobs)
     row = parsed["row"].struct.unnest() if parsed["row"].dtype.fields else pl.DataFrame()  # type: ignore[attr-defined]
@@ -92,15 +117,29 @@ def _parse(folder: RunFolder, jobs: pl.DataFrame) -> pl.DataFrame:
     columns = {name: _column(row[name], joined) for name in names}
     _put_nonfinite(columns, parsed)
     renamed = [values.alias(table_name(name)) for name, values in columns.items()]
-    return pl.DataFrame([*known, *renamed])  # polars refuses two columns of one name
+    return pl.DataFrame([*known, *renamed])
+
+
+def _why_refused(joined: bytes) -> str:
+    """Why polars did not parse these records, for the count of such tables."""
+    if not all(records.is_beginning(line) for line in joined.split(b"\n")):
+        return "a record is damaged"
+    if _SURROGATE.search(joined):
+        return "text that is not valid Unicode"
+    return "values of kinds that polars does not take for one column"
 
 
 def _lines(folder: RunFolder, jobs: pl.DataFrame) -> Iterator[bytes]:
     """Each job's record up to its value, which comes last; what is known of the job where there is none."""
-    bulk = records.bulk_records(folder.path)
+    bulk, damaged = records.read_bulk(folder.path)
+    if damaged:
+        raise _NotExact("a file of many records is damaged")
     missing: Mapping[int, Any] | None = None
     for index, path in jobs.iter_rows():
-        line = records.read_line(f"{path}/{layout.RECORD}")
+        try:
+            line = records.read_line(f"{path}/{layout.RECORD}")
+        except OSError as error:
+            raise _NotExact("a record cannot be read") from error
         other = bulk.get(index)
         if other is not None:
             head = records.parse_head(line) if line is not None else None
@@ -109,58 +148,63 @@ def _lines(folder: RunFolder, jobs: pl.DataFrame) -> Iterator[bytes]:
         if line is not None:
             text = records.without_value(line)
             if text is None:
-                raise _NotExact("a record has no value")
+                raise _NotExact("a record is cut off")
             yield text
         else:
             if missing is None:
                 missing = {job.index: job.row for job in folder.jobs()}
+            if index not in missing:
+                raise _NotExact("the list of jobs changed meanwhile")
             yield records.queued_line(index, missing[index])
 
 
 def _require_whole(parsed: pl.DataFrame, jobs: pl.DataFrame) -> None:
     import polars as pl
 
-    expected = {"index": pl.Int64, "state": pl.String, "row": pl.Struct, "nonfinite": pl.List}
-    if any(parsed.schema.get(name) != dtype for name, dtype in expected.items()):
-        raise _NotExact
-    if any(parsed.select(pl.col(*expected).null_count()).row(0)) or not parsed["index"].equals(jobs["index"]):
-        raise _NotExact
-    recorded = parsed.filter(pl.col("state") != "queued")
+    lists = [pl.List(pl.Null), pl.List(pl.List(pl.String))]
+    expected: dict[str, list[Any]] = {"index": [pl.Int64], "state": [pl.String], "row": [pl.Struct], "nonfinite": lists}
+    if not expected.keys() <= parsed.schema.keys():
+        raise _NotExact("a record lacks an entry")
+    if any(parsed.schema[name] not in dtypes for name, dtypes in expected.items()):
+        raise _NotExact("an entry of a record is of another type")
+    if any(parsed.select(pl.col(*expected).null_count()).row(0)):
+        raise _NotExact("a record lacks an entry")
+    if not parsed["index"].equals(jobs["index"]):
+        raise _NotExact("a record is another job's")
+    recorded = parsed.filter(pl.col("state") != State.QUEUED.value)
     if recorded.is_empty():
         return
-    if (
-        "attempt" not in parsed.columns
-        or recorded["attempt"].null_count()
-        or not recorded["state"].is_in(_STATES).all()
-    ):
-        raise _NotExact
+    if "attempt" not in parsed.columns or recorded["attempt"].null_count():
+        raise _NotExact("a record lacks an entry")
+    if not recorded["state"].is_in(_STATES).all():
+        raise _NotExact("a record has an unknown state")
 
 
 def _job_columns(parsed: pl.DataFrame, jobs: pl.DataFrame) -> Iterator[pl.Series]:
     """The columns that are there in every table."""
     import polars as pl
 
-    def get(name: str, *inner: str) -> pl.Series:
+    def get(name: str, *inner: str, dtype: type[pl.DataType]) -> pl.Series:
         values = parsed[name] if name in parsed.columns else pl.Series(name, [None] * len(parsed))
         for field in inner:
-            fields = {one.name for one in getattr(values.dtype, "fields", ())}
+            fields = {entry.name for entry in getattr(values.dtype, "fields", ())}
             values = values.struct.field(field) if field in fields else pl.Series(field, [None] * len(parsed))
-        return values
+        if values.dtype not in (dtype, pl.Null) and not (dtype == pl.Float64 and values.dtype == pl.Int64):
+            raise _NotExact("an entry of a record is of another type")
+        return values.cast(dtype)
 
-    kind, message = get("failure", "type"), get("failure", "message")
-    error = pl.select(
-        pl.when(message.cast(pl.String) == "").then(kind.cast(pl.String)).otherwise(pl.format("{}: {}", kind, message))
-    ).to_series()
-    started, ended = (get(name).cast(pl.Float64) for name in ("started", "ended"))
+    kind, message = (get("failure", name, dtype=pl.String) for name in ("type", "message"))
+    error = pl.select(pl.when(message == "").then(kind).otherwise(pl.format("{}: {}", kind, message))).to_series()
+    started, ended = (get(name, dtype=pl.Float64) for name in ("started", "ended"))
     columns = {
         "job": parsed["index"],
         "state": parsed["state"],
         "error": error,
         "seconds": ended - started,
         "started": started,
-        "attempt": get("attempt"),
-        "host": get("where", "host"),
-        "gpu": get("where", "gpu"),
+        "attempt": get("attempt", dtype=pl.Int64),
+        "host": get("where", "host", dtype=pl.String),
+        "gpu": get("where", "gpu", dtype=pl.String),
         "folder": jobs["folder"],
     }
     for name in JOB_COLUMNS:
@@ -183,15 +227,17 @@ def _column(values: pl.Series, joined: bytes) -> pl.Series:
     key = records.entry_name(values.name)
     if values.dtype == pl.String:
         if values.str.contains(_LOOKS_TYPED).any() and joined.count(key + b'"') != values.count():
-            raise _NotExact
+            raise _NotExact("text beside numbers or truth values")
         return values
     if values.dtype == pl.Float64:
         if (values.abs() >= MAX_EXACT).any():
             whole = re.findall(re.escape(key) + _LONG_WHOLE_NUMBER, joined)
             if any(abs(int(number)) > MAX_EXACT for number in whole):
-                raise _NotExact
+                raise _NotExact("integers beside fractions that no float holds exactly")
         return values
-    raise _NotExact
+    if values.dtype == pl.Int128:
+        raise _NotExact("integers of more than 64 bits")
+    raise _NotExact("a column of objects or lists")
 
 
 def _put_nonfinite(columns: dict[str, pl.Series], parsed: pl.DataFrame) -> None:
@@ -199,20 +245,22 @@ def _put_nonfinite(columns: dict[str, pl.Series], parsed: pl.DataFrame) -> None:
     import polars as pl
 
     places: dict[str, list[tuple[int, float]]] = {}
-    for i, names in _nonempty(parsed["nonfinite"]):
-        for name, value in names:
-            places.setdefault(name, []).append((i, NONFINITE[value]))
+    for i, pairs in _nonempty(parsed["nonfinite"]):
+        for pair in pairs:
+            if len(pair) != 2 or pair[0] not in columns or pair[1] not in NONFINITE:
+                raise _NotExact("a record lists what is not finite wrongly")
+            places.setdefault(pair[0], []).append((i, NONFINITE[pair[1]]))
     for name, found in places.items():
         values = columns[name]
         if values.dtype not in (pl.Null, pl.Int64, pl.Float64):
-            raise _NotExact
+            raise _NotExact("NaN or infinity beside text or truth values")
         if values.dtype == pl.Int64 and (values.abs() > MAX_EXACT).any():
-            raise _NotExact
+            raise _NotExact("integers beside fractions that no float holds exactly")
         values = values.cast(pl.Float64)
         columns[name] = values.scatter([i for i, _ in found], [value for _, value in found])
 
 
-def _nonempty(lists: pl.Series) -> Iterator[tuple[int, Sequence[tuple[str, str]]]]:
+def _nonempty(lists: pl.Series) -> Iterator[tuple[int, Sequence[Sequence[str]]]]:
     for i in (lists.list.len() > 0).arg_true():
         yield i, lists[i]
 
@@ -256,10 +304,10 @@ def _update(folder: RunFolder, jobs: pl.DataFrame, before: PreviousTable) -> pl.
 
 
 def _changed(path: str) -> float:
-    """When a file changed last, in nanoseconds; one that is not there, always just now."""
+    """When a file changed last, in nanoseconds; one that cannot be looked at, always just now."""
     try:
         return os.stat(path).st_mtime_ns  # noqa: PTH116 - a path object for each would take longer
-    except FileNotFoundError:
+    except OSError:
         return math.inf
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from mini.errors import RecordError
 from mini.job import State
 from mini.runs.folder import RunFolder
-from mini.runs.jobs import JobLine
-from mini.runs.records import Record
+from mini.runs.jobs import JobLine, read_jobs
+from mini.runs.records import Record, read_bulk, read_standing
 from mini.runs.status import UNREADABLE
+from mini.runs.values import valid_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,8 +25,10 @@ MAX_EXACT = 2**53  # whole numbers beyond this do not fit a float
 
 def table(folder: RunFolder) -> tuple[pl.DataFrame, list[RecordError]]:
     """As `mini.combine.table`."""
-    rows, problems = [], []
-    for job, record in folder.records():
+    jobs, damaged_lines = read_jobs(folder.path)
+    bulk, damaged_bulk = read_bulk(folder.path)
+    rows, problems = [], [RecordError(text) for text in (*damaged_lines, *damaged_bulk)]
+    for job, record in read_standing(jobs, bulk):
         if isinstance(record, RecordError):
             problems.append(record)
         rows.append(_row(job, record))
@@ -50,8 +53,8 @@ def frame(rows: Sequence[Mapping[str, Any]], first: Iterable[str] = ()) -> pl.Da
         for name, value in row.items():
             if name not in columns:
                 columns[name] = [None] * len(rows)
-            columns[name][i] = value
-    return pl.DataFrame([_series(name, values) for name, values in columns.items()])
+            columns[name][i] = valid_text(value) if isinstance(value, str) else value
+    return pl.DataFrame([_series(valid_text(name), values) for name, values in columns.items()])
 
 
 def _series(name: str, values: list[Any]) -> pl.Series:
@@ -97,4 +100,5 @@ def _row(job: JobLine, record: Record | RecordError | None) -> dict[str, Any]:
 def table_name(name: str) -> str:
     """What a column of a record is called in the table."""
     metric = name.removeprefix("metrics.")
-    return name if metric in JOB_COLUMNS or metric.startswith(("overrides.", "config.")) else metric
+    taken = not metric or metric in JOB_COLUMNS or metric.startswith(("overrides.", "config.", "metrics."))
+    return name if taken else metric

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 import time
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -20,18 +22,25 @@ from mini.errors import did_you_mean
 from mini.job import Job, Outcome, State
 from mini.runs import layout
 from mini.runs.live import read_live
-from mini.runs.values import flatten
+from mini.runs.values import metrics
 
 if TYPE_CHECKING:
     import polars as pl
 
 _REFRESH = 4  # times a second
+_NEWLINE = "\n"
 _WIDE = 200  # columns, where nobody can say how wide the page is
 
 
 def console(stream: TextIO | None = None) -> Console:
-    """A console that does not fold tables where there is no terminal."""
+    """A console that does not fold tables where there is no terminal.
+
+    Args:
+        stream: Where to. What its encoding does not have is shown as an escape from now on, whoever prints there.
+    """
     stream = stream or sys.stdout
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        stream.reconfigure(errors="backslashreplace")
     return Console(file=stream, width=None if stream.isatty() else _WIDE, highlight=False)
 
 
@@ -62,14 +71,19 @@ class Display:
         if self._live is not None:
             self._live.stop()
 
-    def finished(self, outcome: Outcome) -> None:
-        """One job is over."""
+    def finished(self, outcome: Outcome, row: Mapping[str, Any] | None = None) -> None:
+        """One job is over.
+
+        Args:
+            outcome: What became of it.
+            row: Its record's columns, where the record may come from elsewhere; else its value is unpickled.
+        """
         with self._lock:
             job = self._unfinished.pop(outcome.index)
             self._done += 1
             self._failed += not outcome.ok
         if self._live is None or not outcome.ok:
-            self._console.print(_line(job, outcome, self._done, self._total))
+            self._console.print(_line(job, outcome, row, self._done, self._total))
 
     def warn(self, message: str) -> None:
         """Something is not as it should be."""
@@ -148,38 +162,56 @@ def _age(live: Mapping[str, Any]) -> float:
 
 
 def _short(job: Job) -> str:
-    return " ".join(f"{k.removeprefix('overrides.')}={v}" for k, v in job.row.items() if k.startswith("overrides."))
+    given = (f"{k.removeprefix('overrides.')}={v}" for k, v in job.row.items() if k.startswith("overrides."))
+    return printable(" ".join(given))
 
 
-def _line(job: Job, outcome: Outcome, done: int, total: int) -> Text:
+def _line(job: Job, outcome: Outcome, row: Mapping[str, Any] | None, done: int, total: int) -> Text:
     style = "green" if outcome.ok else "red"
     line = Text(f"[{done}/{total}] ").append(f"#{job.index} {outcome.state}", style=style)
     if outcome.seconds is not None:
         line.append(f" in {outcome.seconds:.1f} s")
-    for part in (_short(job), _returned(outcome) if outcome.ok else str(outcome.failure)):
+    for part in (_short(job), _returned(outcome, row) if outcome.ok else printable(str(outcome.failure), _NEWLINE)):
         if part:
             line.append(f"  {part}")
     return line
 
 
-def _returned(outcome: Outcome) -> str:
-    try:
-        value = outcome.result()
-    except Exception:  # noqa: BLE001 - a value that cannot be unpickled here is shown nowhere, and is no failure
-        return ""
-    row = flatten(value) if isinstance(value, Mapping) else {"": value} if isinstance(value, int | float) else {}
-    return " ".join(
-        f"{name}={format_cell(cell)}".lstrip("=") for name, cell in row.items() if not isinstance(cell, str)
-    )
+def _returned(outcome: Outcome, row: Mapping[str, Any] | None) -> str:
+    """The numbers that a job returned."""
+    if row is None:
+        try:
+            row = metrics(outcome.result())
+        except Exception:  # noqa: BLE001 - a value that cannot be unpickled here is shown nowhere, and is no failure
+            return ""
+    shown = {name.removeprefix("metrics."): cell for name, cell in row.items() if name.startswith("metrics.")}
+    cells = [f"{printable(name)}={format_cell(cell)}" for name, cell in shown.items() if isinstance(cell, int | float)]
+    return " ".join(cells) if shown.keys() != {"value"} else "".join(cells).removeprefix("value=")
 
 
 def format_cell(value: Any) -> str:
-    """A cell of a table, short: four significant digits, thousands whole."""
+    """A cell of a table, short: four significant digits, thousands whole, text on one line."""
     if value is None:
         return ""
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) >= 1e4 else f"{value:.4g}"
-    return str(value)
+    return printable(str(value))
+
+
+def printable(text: str, kept: str = "") -> str:
+    """Text as a terminal can show it: what is no character or moves the cursor becomes its escape.
+
+    Args:
+        text: Anybody's.
+        kept: Control characters to leave as they are, such as a line's end.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c in kept or c.isprintable() or unicodedata.category(c) == "Zs" else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def best_first(frame: pl.DataFrame, sort: str | None) -> tuple[pl.DataFrame, str | None]:
@@ -240,7 +272,7 @@ def results(frame: pl.DataFrame, shown: Sequence[str], rows: int) -> Table:
     view = Table(box=None, header_style="bold", pad_edge=False)
     for name in shown:
         view.add_column(
-            name.removeprefix("overrides."),
+            printable(name.removeprefix("overrides.")),
             justify="right" if frame[name].dtype.is_numeric() else "left",
             no_wrap=True,
         )
@@ -262,8 +294,8 @@ def failures(frame: pl.DataFrame, most: int = 20) -> list[Text]:
         lines.append(
             Text.assemble(
                 (f"#{row['job']} {row['state']}", "red"),
-                f"  {given}\n    " if given else "\n    ",
-                f"{row['error']}\n    log: {row['folder']}/{layout.LOG}",
+                f"  {printable(given)}\n    " if given else "\n    ",
+                f"{printable(str(row['error']), _NEWLINE)}\n    log: {printable(row['folder'])}/{layout.LOG}",
             )
         )
     if failed.height > most:

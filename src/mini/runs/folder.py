@@ -222,21 +222,9 @@ class RunFolder:
         return read_jobs(self.path)[0]
 
     def records(self) -> Iterator[tuple[JobLine, Record | RecordError | None]]:
-        """Each job with its record; None where there is none yet, the error where it is damaged."""
-        bulk = records.bulk_records(self.path)
-        for job in self.jobs():
-            path = Path(job.folder)
-            found: Record | RecordError | None = None
-            try:
-                found = records.read_record(path)
-            except FileNotFoundError:
-                pass
-            except RecordError as error:
-                found = error
-            other = bulk.get(job.index)
-            if other is not None and (not isinstance(found, Record) or other.head.rank > found.head.rank):
-                try:
-                    found = records.decode_record(other.line, path, other.path)
-                except RecordError as error:
-                    found = error
-            yield job, found
+        """Each job with its record; None where there is none yet, the error where it is damaged.
+
+        Raises:
+            RunFolderError: There is no run here.
+        """
+        return records.read_standing(self.jobs(), records.read_bulk(self.path)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from mini.errors import NoSuchRun, did_you_mean
@@ -11,8 +12,11 @@ from mini.runs.folder import RunFolder
 
 def list_runs(home: Path) -> list[Path]:
     """The run folders in a folder, the latest first."""
-    found = [path.parent for path in home.glob(f"*/{layout.RUN}")] if home.is_dir() else []
-    return sorted(found, key=lambda path: ((path / layout.RUN).stat().st_mtime, path.name), reverse=True)
+    found = []
+    for manifest in home.glob(f"*/{layout.RUN}") if home.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # it is being removed
+            found.append((manifest.stat().st_mtime, manifest.parent.name, manifest.parent))
+    return [path for _, _, path in sorted(found, reverse=True)]
 
 
 def latest(home: Path, exclude: Path | None = None) -> RunFolder:

@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,9 +21,12 @@ from mini.errors import RecordError
 from mini.job import Failure, Outcome, State
 from mini.runs import layout
 from mini.runs.files import dump_json, write_atomically
+from mini.runs.jobs import JobLine
 from mini.runs.values import NONFINITE, split_nonfinite
 
 _BEGINNING = re.compile(rb'\{"version":\d+,"index":(\d+),"key":"[^"\\]*","state":"(\w+)","attempt":(\d+),')
+_ADVICE = "the job counts as unreadable, and `mini retry` runs it again"
+_END = (b"}\n", b"}")
 _VALUE_ENTRY = b',"pickled":'  # the last entry
 _INLINE_VALUE = 64 * 1024  # bytes; a larger returned value stays out of the record
 _HEAD_SIZE = 4096  # bytes; `_BEGINNING` matches in them, and most records are no longer
@@ -144,10 +147,16 @@ def read_record(folder: Path) -> Record:
 
     Raises:
         FileNotFoundError: There is none: the job has not finished.
-        RecordError: It is damaged; the message names the file.
+        RecordError: It is damaged or cannot be read; the message names the file.
     """
     path = folder / layout.RECORD
-    return decode_record(path.read_bytes(), folder, path)
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(f"{path} is not there") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return decode_record(data, folder, path)
 
 
 def read_value(folder: Path, outcome: Outcome) -> Outcome:
@@ -195,8 +204,17 @@ def decode_record(data: bytes, folder: Path, path: Path) -> Record:
         row = dict(raw["row"])
         row.update({column: NONFINITE[name] for column, name in raw["nonfinite"]})
     except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path} is damaged: {error!r}; the job counts as not recorded") from error
+        raise RecordError(f"{path} is damaged ({_reason(error)}); {_ADVICE}") from error
     return Record(outcome, row)
+
+
+def _unreadable(path: Path | str, error: OSError) -> RecordError:
+    return RecordError(f"cannot read {path}: {error.strerror or error}; {_ADVICE}")
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a record, in a few words."""
+    return f"it has no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def read_line(path: str) -> bytes | None:
@@ -223,20 +241,22 @@ def read_head(path: str) -> RecordHead | None:
     With as few calls as can be: most records end within the first bytes that are read.
 
     Raises:
-        RecordError: It is damaged, or cut off.
+        RecordError: It is damaged, cut off or cannot be read.
     """
     try:
         handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
+        try:
+            begin = os.read(handle, _HEAD_SIZE)
+            end = begin if len(begin) < _HEAD_SIZE else os.pread(handle, 2, os.fstat(handle).st_size - 2)
+        finally:
+            os.close(handle)
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    try:
-        begin = os.read(handle, _HEAD_SIZE)
-        end = begin if len(begin) < _HEAD_SIZE else os.pread(handle, 2, max(0, os.fstat(handle).st_size - 2))
-    finally:
-        os.close(handle)
+    except OSError as error:
+        raise _unreadable(path, error) from error
     head = parse_head(begin)
-    if head is None or not end.endswith(b"}\n"):
-        raise RecordError(f"{path} is damaged; the job counts as unreadable")
+    if head is None or not end.endswith(_END):
+        raise RecordError(f"{path} is damaged; {_ADVICE}")
     return head
 
 
@@ -253,9 +273,14 @@ def parse_head(line: bytes) -> RecordHead | None:
 
 
 def without_value(line: bytes) -> bytes | None:
-    """A record up to its value, its closing brace left out; None where that place is not found."""
+    """A record up to its value, its closing brace left out; None if it is cut off."""
     place = line.rfind(_VALUE_ENTRY)
-    return line[:place] if place >= 0 else None
+    return line[:place] if place >= 0 and line.endswith(_END) else None
+
+
+def is_beginning(text: bytes) -> bool:
+    """Whether this may be what `without_value` or `queued_line` gave."""
+    return _BEGINNING.match(text) is not None or text.startswith(b'{"index":')
 
 
 def queued_line(index: int, row: Mapping[str, Any]) -> bytes:
@@ -276,14 +301,62 @@ def bulk_files(run: Path) -> list[Path]:
     return sorted((run / layout.RECORDS).glob("*.jsonl"))
 
 
-def bulk_records(run: Path) -> dict[int, BulkRecord]:
-    """The records in those files by index; of several of a job the one that stands."""
+def read_bulk(run: Path) -> tuple[dict[int, BulkRecord], list[str]]:
+    """Read those files.
+
+    Args:
+        run: The run's folder.
+
+    Returns:
+        The records by index, of several of a job the one that stands; and a sentence for each damaged line or file, but
+        not for a line of a job whose record is on another line.
+    """
     found: dict[int, BulkRecord] = {}
+    damaged: list[tuple[int | None, str]] = []
     for path in bulk_files(run):
-        for line in path.read_bytes().splitlines():
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            damaged.append((None, f"cannot read {path}: {error.strerror or error}; its records are left out"))
+            continue
+        lines = data.splitlines(keepends=True)
+        for number, line in enumerate(lines, 1):
             head = parse_head(line)
-            if head is None or not line.endswith(b"}"):
-                continue  # cut off while it was written: the record in the job's folder has it
-            if head.job not in found or found[head.job].head.rank <= head.rank:
+            if head is None and number == len(lines) and not line.endswith(b"\n"):
+                break  # it is being written
+            if head is None or not line.endswith(_END):
+                where = f"{path}, line {number}, is damaged; its record is left out"
+                damaged.append((head.job if head is not None else None, where))
+            elif head.job not in found or found[head.job].head.rank <= head.rank:
                 found[head.job] = BulkRecord(head, line, path)
-    return found
+    return found, [sentence for job, sentence in damaged if job not in found]
+
+
+def read_standing(
+    jobs: Iterable[JobLine], bulk: Mapping[int, BulkRecord]
+) -> Iterator[tuple[JobLine, Record | RecordError | None]]:
+    """Each job with the record that stands.
+
+    Args:
+        jobs: The jobs.
+        bulk: The records that are many to a file.
+
+    Yields:
+        The job and its record; None where there is none yet, the error where it is damaged.
+    """
+    for job in jobs:
+        path = Path(job.folder)
+        found: Record | RecordError | None = None
+        try:
+            found = read_record(path)
+        except FileNotFoundError:
+            pass
+        except RecordError as error:
+            found = error
+        other = bulk.get(job.index)
+        if other is not None and (not isinstance(found, Record) or other.head.rank > found.head.rank):
+            try:
+                found = decode_record(other.line, path, other.path)
+            except RecordError as error:
+                found = found or error
+        yield job, found

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import enum
+import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mini.errors import RecordError
+from mini.errors import MiniError, RecordError
 from mini.job import State
 from mini.runs import layout, records
 from mini.runs.folder import RunFolder
 from mini.runs.jobs import read_jobs
 from mini.runs.live import read_live
+
+_PARQUET = b"PAR1"  # how such a file begins and ends
 
 UNREADABLE = "unreadable"
 """Counted in place of a state where a job's record is damaged."""
@@ -51,7 +54,7 @@ class UnfinishedJob:
     def age(self) -> float | None:
         """Seconds since it began; None if it has not."""
         started = self.live.get("started")
-        return None if started is None else max(0.0, time.time() - float(started))
+        return max(0.0, time.time() - started) if isinstance(started, int | float) else None
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,10 @@ class Status:
 
     @property
     def exit_code(self) -> int:
-        """0 done, 1 failed or stopped, 3 still running."""
-        return {RunState.DONE: 0, RunState.RUNNING: 3}.get(self.state, 1)
+        """0 done and nothing damaged, 3 still running, 1 anything else."""
+        if self.state is RunState.RUNNING:
+            return 3
+        return 0 if self.state is RunState.DONE and not self.damaged else 1
 
     def as_json(self) -> dict[str, Any]:
         """For programs; the names are stable."""
@@ -112,7 +117,6 @@ def read_status(
 
     Raises:
         RunFolderError: There is no run, or one of a newer version.
-        RecordError: `jobs.jsonl` is damaged.
     """
     damaged: list[str] = []
     try:
@@ -121,11 +125,11 @@ def read_status(
         manifest = {}
         damaged.append(str(error))
     driven = folder.is_driven() if driven is None else driven
-    bulk = records.bulk_records(folder.path)
+    bulk, damaged_bulk = records.read_bulk(folder.path)
     counts: Counter[str] = Counter()
     unfinished = []
     jobs, damaged_lines = read_jobs(folder.path)
-    damaged += damaged_lines
+    damaged += damaged_lines + damaged_bulk
     for job in jobs:
         recorded = _recorded_state(job.folder, bulk.get(job.index), damaged)
         if recorded is not None:
@@ -135,6 +139,8 @@ def read_status(
         state = State.QUEUED if progress is None else State.RUNNING if driven else State.LOST
         counts[state.value] += 1
         unfinished.append(UnfinishedJob(job.index, state, job.row, progress or {}))
+    if not is_whole_table(folder.path / layout.RESULTS):
+        damaged.append(describe_damaged_table(folder.path / layout.RESULTS))
     unfinished.sort(key=lambda job: (job.state is State.QUEUED, job.index))
     return Status(
         folder.path.name,
@@ -142,10 +148,49 @@ def read_status(
         dict(sorted(counts.items())),
         len(jobs),
         manifest.get("began"),
-        tuple(manifest.get("apparatus") or ()),
+        tuple(map(str, manifest.get("apparatus") or ())),
         tuple(unfinished),
         tuple(damaged),
     )
+
+
+def read_all(runs: Iterable[Path]) -> tuple[list[Status], list[str]]:
+    """Look at many runs, of which some may be damaged.
+
+    Args:
+        runs: Their folders; those with no list of jobs have not begun, and are left out.
+
+    Returns:
+        The status of each that can be read, and what is damaged in any.
+    """
+    statuses, damaged = [], []
+    for path in runs:
+        folder = RunFolder(path)
+        if folder.has_run():
+            try:
+                statuses.append(read_status(folder))
+            except (MiniError, OSError) as error:
+                damaged.append(f"{path}: {error}")
+    return statuses, [*damaged, *(text for status in statuses for text in status.damaged)]
+
+
+def is_whole_table(path: Path) -> bool:
+    """Whether a parquet file begins and ends like one, or is not there."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(_PARQUET)) == _PARQUET
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - len(_PARQUET)))
+            return begins and size > 2 * len(_PARQUET) and file.read() == _PARQUET
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+def describe_damaged_table(path: Path) -> str:
+    """What is said of a damaged `results.parquet`."""
+    return f"{path} is damaged; the table is made from the records, and the file can be removed"
 
 
 def _run_state(counts: Mapping[str, int], total: int, driven: bool) -> RunState:
