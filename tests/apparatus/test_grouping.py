@@ -18,7 +18,7 @@ def clock():
 
 
 def grouping(clock, **changes):
-    return Grouping(**{"width": 2, "seconds": 0.5, "enough": 3, "overdue": 1.0, "hold": 1.0, "clock": clock} | changes)
+    return Grouping(**{"width": 2, "seconds": 0.5, "enough": 3, "hold": 1.0, "clock": clock} | changes)
 
 
 def test_jobs_go_alone_until_enough_outcomes_are_there(clock):
@@ -68,15 +68,6 @@ def test_only_the_recent_outcomes_count_where_that_is_asked(clock):
 def test_a_fixed_size_needs_no_outcome(clock, fixed):
     policy = grouping(clock, fixed=fixed)
     assert (policy.is_known, policy.size(3), policy.hold) == (True, fixed, 0)
-
-
-def test_a_bundle_is_overdue_after_its_time(clock):
-    policy = grouping(clock)
-    sent = policy.now()
-    clock.now += 1
-    assert not policy.is_overdue(sent)
-    clock.now += 0.01
-    assert policy.is_overdue(sent)
 
 
 def test_jobs_are_held_back_for_a_while_and_no_longer_than_needed(clock):

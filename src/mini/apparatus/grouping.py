@@ -16,7 +16,7 @@ _SHARES = 4  # bundles for each that runs jobs: the last ones to finish leave fe
 
 
 class Grouping:
-    """Decides how many jobs a bundle has, when one takes too long, and how long jobs wait for that decision.
+    """Decides how many jobs a bundle has, and how long jobs wait for that decision.
 
     Args:
         width: How many bundles run at a time.
@@ -24,7 +24,8 @@ class Grouping:
         enough: How many outcomes say how long jobs take.
         largest: The most jobs of a bundle.
         recent: Of how many outcomes the median counts; None for all of them.
-        overdue: Seconds after which a bundle is longer than was thought, and what waits in it is better sent again.
+        overdue: Seconds after which a bundle is longer than was thought, and what waits in it is better sent again;
+            for whoever looks after the bundle.
         hold: Seconds for which jobs may be held back until it is known how long the first take.
         fixed: A size to use whatever the outcomes say; 1 sends every job alone. None to decide by the outcomes.
         clock: Gives the time in seconds.
@@ -44,7 +45,7 @@ class Grouping:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._width, self._work, self._enough, self._largest = max(1, width), seconds, enough, largest
-        self._overdue, self._hold, self.fixed, self._clock = overdue, hold, fixed, clock
+        self.overdue, self._hold, self.fixed, self._clock = overdue, hold, fixed, clock
         self._seconds: deque[float] = deque(maxlen=recent)
         self._began = clock()
 
@@ -71,16 +72,8 @@ class Grouping:
         return max(1, min(self._largest, share, int(self._work / max(statistics.median(self._seconds), 1e-6))))
 
     def now(self) -> float:
-        """The time, to give to `is_overdue` later."""
+        """The time, by the clock of this policy."""
         return self._clock()
-
-    def is_overdue(self, sent: float) -> bool:
-        """Whether a bundle takes longer than was thought.
-
-        Args:
-            sent: When it was sent, as `now` said.
-        """
-        return self._clock() - sent > self._overdue
 
     @property
     def hold(self) -> float:
