@@ -39,10 +39,10 @@ def loaded_by(*command):
 def test_showing_the_config_loads_nothing_heavy():
     modules = loaded_by("app", "--cfg", "job")
     assert "hydra" in modules
-    assert not modules & {"modal", "polars", "jax", "numpy", "rich", "pebble", "cloudpickle", "mini.runs.folder"}
+    assert not modules & {"modal", "polars", "jax", "numpy", "rich", "cloudpickle", "mini.runs.folder"}
 
 
 def test_asking_for_a_jobs_folder_loads_nothing_heavy():
     code = "import sys; from mini import job_dir, progress; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert not set(done.stdout.split()) & {"hydra", "modal", "polars", "rich", "pebble", "cloudpickle"}
+    assert not set(done.stdout.split()) & {"hydra", "modal", "polars", "rich", "cloudpickle"}

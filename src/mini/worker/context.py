@@ -38,6 +38,9 @@ class Context:
     folder: Path | None
     record: bool
     row: dict[str, Any] = field(default_factory=dict)
+    is_calling: bool = False
+    """Whether its function runs just now; else it is being prepared, or recorded."""
+
     _live: dict[str, Any] = field(default_factory=dict)
     _written: float = 0.0
     _over: bool = False

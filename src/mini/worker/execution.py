@@ -103,7 +103,9 @@ def execute(
             if call.attempt > 1 and recorded:
                 print(f"--- attempt {call.attempt} ---", flush=True)
             try:
+                here.is_calling = True
                 value = _call(shared, call)
+                here.is_calling = False
                 pickled = pickling.dumps(value, f"the value returned by job {call.index}")
                 if limit is not None and len(pickled) > limit:
                     raise ResultTooLarge(
@@ -112,6 +114,10 @@ def execute(
                     )
                 here.row.update(metrics(value))
             except BaseException as error:
+                here.is_calling = False
+                if isinstance(error, passes):
+                    here.end()
+                    raise
                 failure = describe(error)
                 if recorded:
                     print(failure.traceback, end="", flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mini.apparatus.options import Options, number, option, whole
+from mini.apparatus.options import Options, boolean, number, option, whole
 from mini.apparatus.plugin import Plugin
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ class LocalOptions(Options):
     timeout: float | None = option(
         None, "seconds an attempt of a job may take; null for no limit", number(0, "seconds", above=True)
     )
+    fresh: bool = option(False, "a new process for each job, with nothing in it of the jobs before", boolean)
 
 
 def _make(name: str, options: LocalOptions) -> LocalApparatus:

@@ -34,7 +34,6 @@ from mini.runs.folder import RunFolder
 from mini.worker import pickling
 from mini.worker.pickling import Parcel
 
-_INLINE = 2048  # bytes; functions that need no more for all inputs travel with them, and have no place of their own
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
@@ -203,17 +202,7 @@ class ModalApparatus(Apparatus):
         return self._viewing(options)._ensure_image(), {container.APPARATUS: self.kind}
 
     def _start(self, parcels: Sequence[Parcel]) -> Stream:
-        shared = {p.shared.digest: p.shared.data for p in parcels}
-        is_stored = sum(len(p.shared.data) for p in parcels) > _INLINE
-        function = self._session.function(self.options) if parcels else None
-        if is_stored:
-            self._session.store(shared)
-
-        def message(together: Sequence[Parcel]) -> bytes:
-            inline = None if is_stored else together[0].shared.data
-            return container.message(together[0].shared.digest, inline, [parcel.data for parcel in together])
-
-        return ModalStream(self._session, self.options, function, parcels, message)
+        return ModalStream(self._session, self.options, parcels)
 
     def _close(self) -> None:
         self._session.close()

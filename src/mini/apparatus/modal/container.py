@@ -7,19 +7,20 @@ import os
 import pickle
 import subprocess
 import tarfile
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mini.apparatus.modal import ledger
-from mini.job import Outcome, State
-from mini.runs import layout
+from mini.apparatus.modal.beat import Beat, Stopped
+from mini.errors import RecordError
+from mini.job import Failure, Outcome, State
+from mini.runs import layout, records
 from mini.runs.folder import RunFolder
-from mini.worker import context, execution
+from mini.worker import execution
 from mini.worker.pickling import Call
 
 ROOT = "/root"
@@ -30,7 +31,7 @@ OUTPUTS = "outputs"
 
 # What the function's environment tells it.
 SHARED, VOLUME, RETRIES = "MINI_SHARED", "MINI_VOLUME", "MINI_RETRIES"
-RESULT_LIMIT, APPARATUS, LIVE = "MINI_RESULT_LIMIT", "MINI_APPARATUS", "MINI_LIVE"
+RESULT_LIMIT, APPARATUS, LOGS = "MINI_RESULT_LIMIT", "MINI_APPARATUS", "MINI_LOGS"
 
 FUNCTIONS = ".functions"
 """The folder of the volume where the functions of runs are that were left."""
@@ -38,7 +39,7 @@ FUNCTIONS = ".functions"
 GROUP_SECONDS = 1.0
 """After this no further job of an input is begun: it was thought to be short, and is not."""
 
-_FIRST_BEAT, _BEAT = 2.0, 5.0  # seconds until a job is first said to be running, and between two times
+_beat = Beat()
 
 
 class AttemptFailed(Exception):
@@ -89,7 +90,7 @@ def execute(message: bytes) -> bytes:
         outcomes.append(interrupted.outcome)
         raise InputCancellation from interrupted
     finally:
-        _commit(began[: len(outcomes)])
+        _commit(began)  # with what a job wrote that was interrupted: it runs again, here or elsewhere
         if detached is not None:
             for outcome in outcomes:
                 if not _is_tried_again(outcome):
@@ -107,16 +108,53 @@ def _execute(digest: str, function: bytes | None, call: Call) -> Outcome:
     os.chdir(os.environ.get("MINI_ROOT", ROOT))  # an earlier job may have left
     if int(os.environ.get(RETRIES, "0")):
         call = replace(call, attempt=_attempt(f"{digest}/{call.folder}/{call.index}"))
-    beat = _Beat(call) if LIVE in os.environ and call.record else contextlib.nullcontext()
-    with beat:
-        return execution.execute(
-            function if function is not None else _shared(digest),
-            call,
-            limit=int(os.environ.get(RESULT_LIMIT, "0")) or None,
-            interrupts=(InputCancellation,),
-            passes=(KeyboardInterrupt,),  # a preemption: the input will be given to another container
-            where={**_place(), "call": modal.current_function_call_id()},
+    before = _before(call)
+    if before is not None:
+        return before
+    where = {**_place(), "call": modal.current_function_call_id()}
+    try:
+        with _beat.during(call, digest, lambda: _give_up(call, where)):
+            return execution.execute(
+                function if function is not None else _shared(digest),
+                call,
+                limit=int(os.environ.get(RESULT_LIMIT, "0")) or None,
+                interrupts=(InputCancellation, Stopped),
+                passes=(KeyboardInterrupt,),  # a preemption: the input will be given to another container
+                where=where,
+            )
+    except KeyboardInterrupt:
+        if int(os.environ.get(RETRIES, "0")):
+            _dict().put(f"{digest}/{call.folder}/{call.index}", call.attempt - 1)  # it was no fault of the job's
+        raise
+    except execution.Interrupted as interrupted:
+        if isinstance(interrupted.__cause__, Stopped):  # this job alone
+            return interrupted.outcome
+        raise
+
+
+def _before(call: Call) -> Outcome | None:
+    """What an earlier container recorded of the same attempt before it was lost, and its input given to this one."""
+    if not call.record or call.folder is None:
+        return None
+    try:
+        outcome = records.read_record(Path(call.folder)).outcome
+        return records.read_value(Path(call.folder), outcome) if outcome.attempt == call.attempt else None
+    except (FileNotFoundError, RecordError):
+        return None
+
+
+def _give_up(call: Call, where: Mapping[str, Any]) -> None:
+    """End the container of a job that does not stop; whoever gets its input reads the record."""
+    if call.record and call.folder is not None:
+        failure = Failure("Cancelled", "it was stopped, and its container with it, because it did not end")
+        ended = time.time()
+        outcome = Outcome(
+            call.index, State.CANCELLED, None, failure, None, ended, call.attempt, where, call.folder, call.key
         )
+        with contextlib.suppress(Exception):
+            records.write_record(outcome, call.row)
+            _commit([call])
+    os._exit(1)
 
 
 def _is_tried_again(outcome: Outcome) -> bool:
@@ -206,35 +244,6 @@ def _shared(digest: str) -> bytes:
         data: bytes = _dict()[digest]
         return data
     return Path(OUTPUTS, FUNCTIONS, digest).read_bytes()
-
-
-class _Beat:
-    """Says that a job runs, and how far it is, where others may look: a cache that may vanish."""
-
-    def __init__(self, call: Call) -> None:
-        self._call, self._over = call, threading.Event()
-
-    def __enter__(self) -> None:
-        threading.Thread(target=self._say, daemon=True).start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-
-    def _say(self) -> None:
-        started, wait = time.time(), _FIRST_BEAT
-        while not self._over.wait(wait):
-            here = context.current()
-            said = {"index": self._call.index, "attempt": self._call.attempt, "started": started, "beat": time.time()}
-            with contextlib.suppress(Exception):  # a cache
-                _live().put(self._call.index, said | (here.said() if here is not None else {}))
-            wait = _BEAT
-
-
-@cache
-def _live() -> Any:
-    import modal
-
-    return modal.Dict.from_name(os.environ[LIVE])
 
 
 def _attempt(key: str) -> int:

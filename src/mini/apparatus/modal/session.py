@@ -8,14 +8,16 @@ import functools
 import hashlib
 import inspect
 import os
+import secrets
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mini._tls import ensure_grpc_trusts_system_ca
-from mini.apparatus.modal import ledger, preflight
+from mini.apparatus.modal import beat, ledger, preflight
 from mini.apparatus.modal.client import connect, disconnect, doing, off_loop, valid_name
-from mini.apparatus.modal.container import LIVE, OUTPUTS, RESULT_LIMIT, RETRIES, ROOT, SHARED, VOLUME, execute
+from mini.apparatus.modal.container import OUTPUTS, RESULT_LIMIT, RETRIES, ROOT, SHARED, VOLUME, execute
 from mini.apparatus.modal.plugin import ModalOptions
 from mini.apparatus.modal.volume import ModalVolume
 from mini.errors import UsageError
@@ -25,6 +27,7 @@ HF_HOME, HF_VOLUME = "/cache/huggingface", "huggingface-cache"
 
 _NOT_OPTIONS = ("self", "serialized", "name", "is_generator", "include_source", "schedule", "max_inputs")
 _WRITTEN_OUT = frozenset({"image", "volumes", "secrets", "env"})
+_FRESH = 1.0  # seconds for which what the jobs said is not asked for again
 
 Credentials = Callable[[], tuple[str, tuple[str, str]]]
 
@@ -55,6 +58,10 @@ class Session:
         self._apps: dict[str, tuple[Any, contextlib.ExitStack]] = {}
         self._dict: Any = None
         self._stored: set[str] = set()
+        self._progress_name = f"{name}-{secrets.token_hex(4)}"
+        self._marked: list[str] = []
+        self._said: dict[str, Mapping[str, Any]] = {}
+        self._asked = 0.0
 
     def client(self) -> Any:
         """A client that has been answered.
@@ -102,7 +109,7 @@ class Session:
         import modal
 
         client, app, name = self.client(), modal.App(), f"{self.name[:20]}-{valid_name(run)[-40:]}"
-        known = {**known, ledger.APP: name, LIVE: name, SHARED: name}
+        known = {**known, ledger.APP: name, beat.LIVE: name, SHARED: name}
         with doing("deploy an app on Modal", client):
             for number, (options, _) in enumerate(parts):
                 self._define(app, options, f"job-{number}", known)
@@ -131,7 +138,8 @@ class Session:
 
         client, stack, app = self.client(), contextlib.ExitStack(), modal.App(self.name)
         with doing("open an app on Modal", client):
-            function = self._define(app, options, f"job-{key}", {SHARED: self._dict_name})
+            known = {SHARED: self._dict_name, beat.PROGRESS: self._progress_name}
+            function = self._define(app, options, f"job-{key}", known)
             if options.logs:
                 stack.enter_context(modal.enable_output())
             stack.enter_context(app.run(client=client, environment_name=self._environment))
@@ -219,6 +227,49 @@ class Session:
         return self._dict
 
     @off_loop
+    def progress(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the containers of this session said last of recorded jobs, by `beat.key`; a second old at most."""
+        import modal
+
+        with self._lock:
+            if time.monotonic() - self._asked > _FRESH:
+                self._asked = time.monotonic()
+                with contextlib.suppress(Exception):  # a cache; and nobody may have said anything yet
+                    found = modal.Dict.from_name(
+                        self._progress_name, client=self.client(), environment_name=self._environment
+                    )
+                    self._said = {key: value for key, value in found.items() if key != beat.STOP}
+            return self._said
+
+    @off_loop
+    def mark(self, key: str) -> None:
+        """Let a job stop: its container looks for this every few seconds.
+
+        Args:
+            key: As `beat.key` makes it.
+        """
+        import modal
+
+        with self._lock, doing("stop a job on Modal"):
+            self._marked.append(key)
+            self._asked = self._asked or time.monotonic()
+            modal.Dict.from_name(
+                self._progress_name,
+                create_if_missing=True,
+                client=self.client(),
+                environment_name=self._environment,
+            ).put(beat.STOP, self._marked)
+
+    def _forget_progress(self) -> None:
+        import modal
+
+        if self._asked:
+            with contextlib.suppress(Exception):  # no container had anything to say
+                modal.Dict.objects.delete(
+                    self._progress_name, client=self._client, environment_name=self._environment, allow_missing=True
+                )
+
+    @off_loop
     def result(self, call: str, index: int) -> Any:
         """What one input of a call that is over came to.
 
@@ -266,6 +317,7 @@ class Session:
                     stack.close()
             self._apps.clear()
             if self._client is not None:
+                self._forget_progress()
                 disconnect(self._client)
                 self._client = self._dict = None
 
