@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from mini.apparatus.base import Apparatus, Stream
+from mini.errors import StorageError
 from mini.job import Failure, Job, Outcome, State
 from mini.limits import Limits
 from mini.runs import layout, records
@@ -90,6 +91,7 @@ def run_jobs(
         UsageError: Something is wrong with a job or its folder; nothing was started.
         CloudError: The cloud is not ready, and nothing was started; or the connection was lost on the way, and what
             had finished is recorded.
+        StorageError: A job's outcome cannot be recorded, as the disk is full; the other jobs were stopped.
         BatchInterrupted: On Ctrl-C; the jobs were stopped.
         Stopped: A limit was met, or somebody cancelled the run; the jobs were stopped.
     """
@@ -155,7 +157,10 @@ def _cancel(jobs: dict[int, Job], outcomes: Sequence[Outcome]) -> None:
         cancelled = Outcome(
             index, State.CANCELLED, None, why, None, time.time(), job.attempt, folder=job.folder, key=job.key
         )
-        records.write_record(cancelled, job.row)
+        try:
+            records.write_record(cancelled, job.row)
+        except StorageError:  # a job without a record counts as not run
+            return
 
 
 class _Guard:

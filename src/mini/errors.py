@@ -12,6 +12,7 @@ MiniError
 │   ├── ImageError             an image could not be built
 │   └── VolumeError            a volume is not there, or does not do what was asked
 ├── ResultTooLarge             a job returned more than may travel
+├── StorageError               a run folder's disk is full, or it cannot be written any more
 ├── RecordError                a file of a run folder that is damaged
 └── JobError                   a job that came back without a value; in `mini.job`, with its subclasses
 """
@@ -68,6 +69,10 @@ class VolumeError(CloudError):
 
 class ResultTooLarge(MiniError):
     """A job returned a value larger than may travel; it belongs in the job's folder."""
+
+
+class StorageError(MiniError):
+    """A run folder cannot be written any more, as its disk is full; what was written before is kept."""
 
 
 class RecordError(MiniError):

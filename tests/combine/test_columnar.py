@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mini import Job, Outcome, State, combine
+from mini import Job, Outcome, State, combine, fallbacks
 from mini.combine import columnar, exact
 from mini.job import Failure
 from mini.runs import layout, records
@@ -31,17 +31,32 @@ VALUES = {
     "seconds": lambda r: r.random(),
     "overrides.x": lambda r: r.random(),
 }
+INEXACT = "integers beside fractions that no float holds exactly"
+NOT_A_NUMBER = "NaN or infinity beside text or truth values"
 DOUBTFUL = {
-    "text or number": lambda r: r.choice([256, "auto"]),
-    "text or small fraction": lambda r: r.choice([1e-7, "auto"]),
-    "truth or number": lambda r: r.choice([True, 2]),
-    "truth or text": lambda r: r.choice([True, "yes"]),
-    "huge": lambda r: r.choice([2**53 + 1, 0.5]),
-    "larger": lambda r: r.choice([2**64, 1]),
-    "odd text": lambda r: r.choice([math.nan, "x"]),
-    "odd truth": lambda r: r.choice([math.nan, True]),
-    "odd huge": lambda r: r.choice([math.nan, 2**53 + 1]),
+    "text or number": (lambda r: r.choice([256, "auto"]), "text beside numbers or truth values"),
+    "text or small fraction": (lambda r: r.choice([1e-7, "auto"]), "text beside numbers or truth values"),
+    "truth or number": (lambda r: r.choice([True, 2]), "values of kinds that polars does not take for one column"),
+    "truth or text": (lambda r: r.choice([True, "yes"]), "text beside numbers or truth values"),
+    "huge": (lambda r: r.choice([2**53 + 1, 0.5]), INEXACT),
+    "larger": (lambda r: r.choice([2**64, 1]), "integers of more than 64 bits"),
+    "largest": (lambda r: 2**200, "values of kinds that polars does not take for one column"),
+    "odd text": (lambda r: r.choice([math.nan, "x"]), NOT_A_NUMBER),
+    "odd truth": (lambda r: r.choice([math.nan, True]), NOT_A_NUMBER),
+    "odd huge": (lambda r: r.choice([math.nan, 2**53 + 1]), INEXACT),
+    "surrogate": (lambda r: "caf\udce9", "text that is not valid Unicode"),
 }
+
+
+@pytest.fixture(autouse=True)
+def _no_counts():
+    fallbacks.reset()
+
+
+def reasons():
+    """Why the fast way was left in this test."""
+    assert all(way == columnar.WAY for way, _ in fallbacks.counts())
+    return {reason for _, reason in fallbacks.counts()}
 
 
 def begin(folder, count):
@@ -95,6 +110,7 @@ def test_both_ways_make_the_same_table(tmp_path, seed):
             record(job, r, {name: VALUES[name] for name in names})
     quick = columnar.table(folder)
     assert quick is not None, names
+    assert reasons() == set()
     same(quick, exact.table(folder)[0])
 
 
@@ -103,19 +119,48 @@ def test_values_that_polars_takes_for_others_are_left_to_the_exact_way(tmp_path,
     folder = RunFolder(tmp_path)
     r = random.Random(1)
     for job in begin(folder, 30):
-        record(job, r, {name: DOUBTFUL[name]})
+        record(job, r, {name: DOUBTFUL[name][0]})
     assert columnar.table(folder) is None
+    assert reasons() == {DOUBTFUL[name][1]}
     same(combine.table(folder)[0], exact.table(folder)[0])
 
 
-@pytest.mark.parametrize("damage", [b"", b"{cut", b"[1]", b"{}", b'{"version":1,"index":0,"pickled":null}\n'])
-def test_a_damaged_record_is_left_to_the_exact_way(tmp_path, damage):
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (b"", "a record is cut off"),
+        (b"{cut", "a record is cut off"),
+        (b"[1]", "a record is cut off"),
+        (b"{}", "a record is cut off"),
+        (b'{"version":1,"index":0,"pickled":null}\n', "a record lacks an entry"),
+        (b'\0\0\0\0,"pickled":null}\n', "a record is damaged"),
+        (b'{"version":1,"index":1,"key":"","state":"done","attempt":1,"pickled":"cut', "a record is cut off"),
+        (
+            b'{"version":1,"index":1,"key":"","state":"done","attempt":1,"row":{},"nonfinite":[["x","nan"]],"pickled":null}',
+            "a record lists what is not finite wrongly",
+        ),
+        (
+            b'{"version":1,"index":1,"key":"","state":"odd","attempt":1,"row":{},"nonfinite":[],"pickled":null}',
+            "a record has an unknown state",
+        ),
+        (
+            b'{"version":1,"index":1,"key":"","state":"done","attempt":1,"started":"x","row":{},"nonfinite":[],"pickled":null}',
+            "an entry of a record is of another type",
+        ),
+        (
+            b'{"version":1,"index":1,"key":"","state":"done","attempt":1,"row":7,"nonfinite":[],"pickled":null}',
+            "values of kinds that polars does not take for one column",
+        ),
+    ],
+)
+def test_a_damaged_record_is_left_to_the_exact_way(tmp_path, damage, reason):
     folder = RunFolder(tmp_path)
     jobs = begin(folder, 3)
     for job in jobs:
         record(job, random.Random(2), VALUES)
     Path(jobs[1].folder, layout.RECORD).write_bytes(damage)
     combined, problems = combine.table(folder)
+    assert reasons() == {reason}
     assert combined["state"][1] == "unreadable"
     assert len(problems) == 1
     same(combined, exact.table(folder)[0])
@@ -129,6 +174,7 @@ def test_a_record_of_another_job_is_not_taken(tmp_path):
     first, second = (Path(job.folder, layout.RECORD) for job in jobs)
     second.write_bytes(first.read_bytes())
     assert columnar.table(folder) is None
+    assert reasons() == {"a record is another job's"}
 
 
 def test_records_many_to_a_file(tmp_path):
@@ -142,10 +188,34 @@ def test_records_many_to_a_file(tmp_path):
     for job in jobs[5:15]:
         outcome = Outcome(job.index, State.DONE, b"later", None, 5.0, 7.0, 2, where={}, folder=job.folder, key=job.key)
         lines.append(records.encode_record(outcome, {"metrics.whole": 7}))
-    (folder.path / "records" / "a.jsonl").write_bytes(b"".join(lines) + lines[0][:30])
+    file = folder.path / "records" / "a.jsonl"
+    file.write_bytes(b"".join(lines) + lines[0][:30])
     quick = columnar.table(folder)
     assert quick["seconds"].to_list()[5:15] == [2.0] * 10
     same(quick, exact.table(folder)[0])
+    assert reasons() == set()
+
+    file.write_bytes(b"".join(lines[:-1]) + lines[-1][:-30])
+    combined, problems = combine.table(folder)
+    assert reasons() == {"a file of many records is damaged"}
+    assert combined["state"].to_list()[14] == "queued"
+    assert [str(file) in str(problem) and "line 10" in str(problem) for problem in problems] == [True]
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [(b'{"index":1,"fold', "the list of jobs is damaged"), (b"{}\n", "the list of jobs is damaged")],
+)
+def test_a_damaged_list_of_jobs_is_left_to_the_exact_way(tmp_path, damage, reason):
+    folder = RunFolder(tmp_path)
+    for job in begin(folder, 3):
+        record(job, random.Random(2), {})
+    with (tmp_path / layout.JOBS).open("ab") as file:
+        file.write(damage)
+    combined, problems = combine.table(folder)
+    assert reasons() == {reason}
+    assert combined["job"].to_list() == [0, 1, 2]
+    assert [str(tmp_path / layout.JOBS) in str(problem) for problem in problems] == [True]
 
 
 def kinds_for(seed):

@@ -34,7 +34,12 @@ def program(plane, tmp_path):
         file = tmp_path / f"{name}.py"
         file.write_text(text)
         token_id, secret = plane.token
-        place = {"MODAL_SERVER_URL": plane.url, "MODAL_TOKEN_ID": token_id, "MODAL_TOKEN_SECRET": secret}
+        place = {
+            "COLUMNS": "200",
+            "MODAL_SERVER_URL": plane.url,
+            "MODAL_TOKEN_ID": token_id,
+            "MODAL_TOKEN_SECRET": secret,
+        }
         done = subprocess.run(
             [*command, str(file)], env={**os.environ, **place}, capture_output=True, text=True, timeout=120
         )

@@ -14,6 +14,7 @@ sure. Rows of jobs that were done when `results.parquet` was written are taken f
 
 from __future__ import annotations
 
+import io
 import time
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from mini.combine.exact import JOB_COLUMNS, frame
 from mini.combine.tables import tables, write_tables
 from mini.errors import RecordError
 from mini.runs import layout
-from mini.runs.files import replacing
+from mini.runs.files import write_atomically
 from mini.runs.folder import RunFolder
 from mini.runs.status import describe_damaged_table
 
@@ -58,10 +59,10 @@ def write(folder: RunFolder) -> tuple[pl.DataFrame, list[RecordError]]:
     """
     began = time.time_ns()
     combined, problems, _ = _combine(folder)  # a damaged table is replaced
-    target = folder.path / layout.RESULTS
+    target, data = folder.path / layout.RESULTS, io.BytesIO()
+    combined.write_parquet(data, metadata={_BEGAN: str(began)})
     try:
-        with replacing(target) as temporary:
-            combined.write_parquet(temporary, metadata={_BEGAN: str(began)})
+        write_atomically(target, data.getvalue())
     except OSError as error:
         kept = f"the records of its jobs are kept, and `mini results {folder.id}` reads them"
         return combined, [*problems, RecordError(f"cannot write {target}: {error.strerror or error}; {kept}")]

@@ -31,7 +31,7 @@ _STATES = [state.value for state in State]
 _LOOKS_TYPED = r"^(-?\d|true$|false$)"  # text that polars may have made of something else
 _LONG_WHOLE_NUMBER = rb"(-?\d{16,})[,}]"
 
-_SURROGATE = re.compile(rb"\\\\ud[89a-f]")  # JSON for what is no character; polars refuses it
+_SURROGATE = re.compile(rb"\\ud[89a-f]")  # JSON for what is no character; polars refuses it
 
 _CLOCK_SKEW = 2 * 10**9  # nanoseconds that a file system's clock may differ from ours
 

@@ -57,10 +57,16 @@ def write_tables(folder: RunFolder, target: Path, name: str = layout.TABLE) -> N
 
     Raises:
         RunFolderError: As for `tables`.
-        RecordError: As for `tables`.
+        RecordError: As for `tables`, or the file cannot be written.
     """
-    with replacing(target) as temporary:
-        tables(folder, name).sink_parquet(temporary)
+    import polars as pl
+
+    joined = tables(folder, name)
+    try:
+        with replacing(target) as temporary:
+            joined.sink_parquet(temporary)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RecordError(f"cannot write the tables of {folder.path} to {target}: {error}") from error
 
 
 def _scan(files: Sequence[tuple[int, Path]]) -> pl.LazyFrame:

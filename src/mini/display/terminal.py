@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _REFRESH = 4  # times a second
 _NEWLINE = "\n"
+_WIDEST_CELL = 80  # characters
 _WIDE = 200  # columns, where nobody can say how wide the page is
 
 
@@ -190,12 +191,13 @@ def _returned(outcome: Outcome, row: Mapping[str, Any] | None) -> str:
 
 
 def format_cell(value: Any) -> str:
-    """A cell of a table, short: four significant digits, thousands whole, text on one line."""
+    """A cell of a table, short: four significant digits, thousands whole, the beginning of text on one line."""
     if value is None:
         return ""
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) >= 1e4 else f"{value:.4g}"
-    return printable(str(value))
+    text = str(value)
+    return printable(text if len(text) <= _WIDEST_CELL else f"{text[:_WIDEST_CELL]}…")
 
 
 def printable(text: str, kept: str = "") -> str:

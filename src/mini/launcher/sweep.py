@@ -24,7 +24,7 @@ from mini import batch, combine, project
 from mini.apparatus import handle, registry
 from mini.apparatus.base import Apparatus
 from mini.display import terminal
-from mini.errors import CloudError, RecordError, UsageError
+from mini.errors import CloudError, RecordError, StorageError, UsageError
 from mini.job import Failure, Job, Outcome, State
 from mini.launcher import overrides as override_text
 from mini.launcher import spec, supported
@@ -122,7 +122,7 @@ class Sweep:
         supported.configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose, whitelist)
         try:
             outcomes = self._run([list(overrides) for overrides in job_overrides], initial_job_idx)
-        except (UsageError, CloudError) as error:
+        except (UsageError, CloudError, StorageError) as error:
             self._folder.forget()
             if self._folder.has_run():
                 self._report()

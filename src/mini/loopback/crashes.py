@@ -7,7 +7,7 @@ import signal
 LIMIT = 8
 """How many containers of an ephemeral app's function may die in a row before its inputs fail."""
 
-FIRST, SHORT, LONGEST = 0.05, 1.0, 60.0
+FIRST, SHORT, LONGEST = 0.05, 0.5, 60.0
 """Seconds before the second container is started, at most before the last one of an ephemeral app, and at most before
 any one of a deployed app, which goes on for ever. The pause doubles from one to the next."""
 

@@ -16,7 +16,7 @@ from mini.loopback.state import App, Function, PlaneState, look_up
 _NOT_OFFERED = {
     "webhook_config": "web endpoints",
     "is_server": "servers",
-    "is_checkpointing_function": "memory snapshots",
+    "checkpointing_enabled": "memory snapshots",
     "_experimental_group_size": "clusters",
     "shared_volume_mounts": "network file systems",
     "cloud_bucket_mounts": "cloud bucket mounts",

@@ -219,7 +219,9 @@ class Scheduler:
             self._log(app, container, text, _SOURCES[fd])
 
         process = await Process.start(emit, command, environment, container.root / "root")
-        limit = container.function.created.startup_timeout_secs or _TIMEOUT
+        # Where none is said for the start, Modal's client sends an attempt's; a slow machine shall not fail for that.
+        given, attempt = container.function.created.startup_timeout_secs, container.function.created.timeout_secs
+        limit = given if given != attempt else max(given, _TIMEOUT)
         asyncio.get_running_loop().call_later(limit, self._late, container, limit)
         return process
 

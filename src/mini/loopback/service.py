@@ -15,6 +15,19 @@ from mini.loopback.state import PlaneState
 
 _TOKEN_FLOW = ("TokenFlowCreate", "TokenFlowWait")  # whoever asks for a token has none; the handlers refuse by default
 
+# What is not offered, by how the names of its calls begin; so that a program that needs it hears what it is.
+_NOT_OFFERED = {
+    "AuthToken": "sandboxes",
+    "Sandbox": "sandboxes",
+    "SharedVolume": "network file systems",
+    "TaskCluster": "clusters",
+    "Tunnel": "tunnels",
+    "Proxy": "proxies",
+    "Workspace": "workspaces",
+    "Domain": "web endpoints",
+    "Flash": "web endpoints",
+}
+
 
 class Service:
     """Answers with the methods of several objects: the first that has one of a call's name.
@@ -50,7 +63,7 @@ class Service:
             if not self._inside:
                 await self._disturb()
             if handler is None:
-                raise GRPCError(Status.UNIMPLEMENTED, f"the control plane on loopback does not know {name}")
+                raise GRPCError(Status.UNIMPLEMENTED, _unknown(name))
             if cardinality is Cardinality.UNARY_STREAM:
                 items: AsyncIterator[Any] = handler(request)
                 async for item in items:
@@ -83,3 +96,8 @@ class Service:
         if faults.drop_first:
             faults.drop_first -= 1
             raise GRPCError(Status.UNAVAILABLE, "the connection was dropped")
+
+
+def _unknown(name: str) -> str:
+    what = next((what for start, what in _NOT_OFFERED.items() if name.startswith(start)), None)
+    return f"the control plane on loopback does not know {name}" + (f": it does not offer {what}" if what else "")

@@ -111,8 +111,15 @@ class RunFolder:
                 self.path.rmdir()
 
     def add_jobs(self, jobs: Iterable[Job]) -> None:
-        """List jobs that are about to run, in `jobs.jsonl`."""
-        append_jobs(self.path, jobs)
+        """List jobs that are about to run, in `jobs.jsonl`: all of them or none.
+
+        Raises:
+            RunFolderError: The folder cannot be written.
+        """
+        try:
+            append_jobs(self.path, jobs)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def _in_use(self, name: str) -> RunFolderError:
         return RunFolderError(
@@ -203,6 +210,8 @@ class RunFolder:
             version = int(manifest["version"])
         except FileNotFoundError as error:
             raise RunFolderError(f"{self.path} is not a run folder: it has no {layout.RUN}") from error
+        except OSError as error:
+            raise RecordError(f"cannot read {path}: {error.strerror or error}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise RecordError(f"{path} is damaged: {error!r}") from error
         if version > layout.VERSION:

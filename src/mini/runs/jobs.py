@@ -47,12 +47,19 @@ def append_jobs(run: Path, jobs: Iterable[Job]) -> None:
         assert job.folder is not None
         line = {"index": job.index, "folder": os.path.relpath(job.folder, run), "key": job.key}
         lines.append(dump_json(line | {"row": split_nonfinite(job.row)[0]}) + b"\n")
-    with (run / layout.JOBS).open("ab+") as file:
-        if file.tell():
+    with (run / layout.JOBS).open("ab+", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":  # a line that was cut off must not take the next one with it
                 lines.insert(0, b"\n")
-        file.write(b"".join(lines))
+        data = b"".join(lines)
+        try:
+            while data:
+                data = data[file.write(data) :]
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 def read_jobs(run: Path) -> tuple[list[JobLine], list[str]]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mini.errors import RecordError
+from mini.errors import RecordError, StorageError
 from mini.job import Failure, Outcome, State
 from mini.runs import layout
 from mini.runs.files import dump_json, write_atomically
@@ -82,9 +82,22 @@ def write_record(outcome: Outcome, row: Mapping[str, Any]) -> None:
     Args:
         outcome: What became of the job; `folder` must be set.
         row: Flat columns: what was known of the job before, and what it returned.
+
+    Raises:
+        StorageError: The folder cannot be written; what was recorded before stands.
     """
     assert outcome.folder is not None
     folder = Path(outcome.folder)
+    try:
+        _write_record(folder, outcome, row)
+    except OSError as error:
+        raise StorageError(
+            f"cannot record job {outcome.index} in {folder}: {error.strerror or error}; make room or make the folder "
+            f"writable, and `mini retry {folder.parent.name}` runs what is not recorded"
+        ) from error
+
+
+def _write_record(folder: Path, outcome: Outcome, row: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         with contextlib.suppress(RecordError, FileNotFoundError):

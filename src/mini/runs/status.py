@@ -147,7 +147,7 @@ def read_status(
         _run_state(counts, len(jobs), driven),
         dict(sorted(counts.items())),
         len(jobs),
-        manifest.get("began"),
+        began if isinstance(began := manifest.get("began"), int | float) else None,
         tuple(map(str, manifest.get("apparatus") or ())),
         tuple(unfinished),
         tuple(damaged),

@@ -1,0 +1,16 @@
+"""refused: memory snapshots"""
+
+import modal
+
+app = modal.App("photograph")
+
+
+@app.function(enable_memory_snapshot=True)
+def smile():
+    return "cheese"
+
+
+@app.local_entrypoint()
+def main():
+    smile.remote()
+    print("WORKED")
