@@ -7,14 +7,11 @@ os.environ["MODAL_CONFIG_PATH"] = os.devnull  # before Modal's client reads it, 
 
 import pytest
 
-from mini import DebugApparatus, LocalApparatus, RehearsalApparatus
+from mini import LocalApparatus, RehearsalApparatus
+
+pytest.register_assert_rewrite("mini.apparatus.conformance")
 
 PROJECT = Path(__file__).parents[1]
-KINDS = {
-    "debug": lambda: DebugApparatus("test", volume=Path("volume")),
-    "local": lambda: LocalApparatus("test", volume=Path("volume")),
-    "rehearsal": lambda: RehearsalApparatus("test", project=PROJECT),
-}
 
 
 @pytest.fixture(autouse=True)
@@ -30,13 +27,6 @@ def in_project():
     """A working directory whose project is this one."""
     for name in ("pyproject.toml", "uv.lock", "src"):
         Path(name).symlink_to(PROJECT / name)
-
-
-@pytest.fixture(params=sorted(KINDS))
-def apparatus(request):
-    """Each apparatus in turn."""
-    with KINDS[request.param]() as made:
-        yield made
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from mini.apparatus.local import apparatus
 from mini.apparatus.local.apparatus import LocalApparatus
 from mini.apparatus.local.bundle import Bundle, Tokens
 from mini.apparatus.local.pool import Pool
+
 X
 from mini.batch import Silent, run
 from mini.job import Job, JobLost, Outcome, State

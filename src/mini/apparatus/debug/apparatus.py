@@ -6,15 +6,17 @@ import bdb
 import pdb
 import pickle
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mini.apparatus.base import Apparatus, Stream, retried
+from mini.apparatus.base import Apparatus, Stream, record_loss, retried
 from mini.apparatus.debug.plugin import DebugOptions
 from mini.apparatus.volume import LocalVolume
-from mini.job import Outcome
+from mini.errors import UsageError
+from mini.job import Failure, Outcome, State
 from mini.worker import capture, execution
 from mini.worker.pickling import Parcel
 
@@ -61,6 +63,8 @@ class _DebugStream(Stream):
     def __init__(self, apparatus: DebugApparatus, parcels: Sequence[Parcel], debugger: bool) -> None:
         self._apparatus = apparatus
         self._waiting = deque(parcels)
+        self._stopped: set[int] = set()
+        self._closed = False
         self._on_error = _post_mortem if debugger else None
 
     def __next__(self) -> Outcome:
@@ -68,6 +72,8 @@ class _DebugStream(Stream):
             parcel = self._waiting.popleft()
         except IndexError:
             raise StopIteration from None
+        if parcel.job.index in self._stopped:
+            return self._cancelled(parcel)
         while True:
             with _running:
                 try:
@@ -86,8 +92,25 @@ class _DebugStream(Stream):
                 return outcome
             parcel = again
 
+    def add(self, parcels: Sequence[Parcel]) -> None:
+        if self._closed:
+            raise UsageError("this stream is closed; start another")
+        self._waiting.extend(parcels)
+
+    def stop(self, index: int) -> None:
+        self._stopped.add(index)
+
+    def progress(self) -> Mapping[int, Mapping[str, Any]]:
+        """Nothing: a job runs only while somebody waits for it, and then nobody asks."""
+        return {}
+
     def close(self) -> None:
+        self._closed = True
         self._waiting.clear()
+
+    def _cancelled(self, parcel: Parcel) -> Outcome:
+        job, why = parcel.job, Failure("Cancelled", "it was stopped before it began")
+        return record_loss(parcel, Outcome(job.index, State.CANCELLED, failure=why, ended=time.time(), key=job.key))
 
 
 def _post_mortem(error: BaseException) -> None:
