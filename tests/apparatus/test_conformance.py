@@ -14,7 +14,7 @@ import pytest
 
 from mini import Job, JobError, job_dir, progress
 from mini.errors import OptionError, UnpicklableError, UsageError
-from mini.job import JobFailed, State
+from mini.job import JobCancelled, JobFailed, State
 from mini.runs.folder import RunFolder
 
 FACTOR = 3
@@ -333,3 +333,151 @@ def test_leaving_a_map_early_stops_the_rest(apparatus, tmp_path):
     time.sleep(0.3)
     assert len(list(tmp_path.glob("*.started"))) < 50
     assert apparatus.run(double, 1) == 2
+
+
+# The contract of a stream: more jobs, fewer jobs, and how far they are.
+
+
+def recorded(apparatus, fn, count):
+    """Jobs of a run, encoded."""
+    folder = RunFolder("outputs/run")
+    jobs = [Job(i, fn, (i,), folder=str(folder.path / str(i)), record=True) for i in range(count)]
+    folder.begin({})
+    folder.add_jobs(jobs)
+    apparatus.announce(folder)
+    return apparatus.encode(jobs)
+
+
+def read_record(apparatus, index):
+    """The record of a job where the job left it."""
+    here = Path(f"outputs/run/{index}/record.json")
+    return json.loads(here.read_bytes() if here.exists() else apparatus.volume.read(f"run/{index}/record.json"))
+
+
+@pytest.fixture
+def one_at_a_time(apparatus):
+    """Each apparatus in turn, with one worker."""
+    how = {"local": {"workers": 1}, "rehearsal": {"max_containers": 1}}
+    return apparatus.w(**how.get(apparatus.kind, {}))
+
+
+def wait_until(condition):
+    while not condition():
+        time.sleep(0.05)
+
+
+def test_a_stream_takes_more_jobs_at_any_time(apparatus):
+    stream = apparatus.start(apparatus.encode([Job(0, double, (1,))]))
+    stream.add(apparatus.encode([Job(1, double, (2,))]))
+    assert {outcome.index: outcome.result() for outcome in stream} == {0: 2, 1: 4}
+    assert next(stream, None) is None
+    stream.add(apparatus.encode([Job(2, double, (3,)), Job(3, double, (4,))]))
+    assert {outcome.index: outcome.result() for outcome in stream} == {2: 6, 3: 8}
+    stream.close()
+    stream.close()
+    with pytest.raises(UsageError, match="closed"):
+        stream.add(apparatus.encode([Job(4, double, (5,))]))
+
+
+def test_a_stream_may_begin_without_a_job(apparatus):
+    stream = apparatus.start([])
+    assert next(stream, None) is None
+    stream.add(apparatus.encode([Job(7, double, (1,))]))
+    assert [outcome.index for outcome in stream] == [7]
+
+
+def test_a_job_that_waits_can_be_stopped_and_the_others_go_on(one_at_a_time, tmp_path):
+    def work(x):
+        (tmp_path / f"began-{x}").touch()
+        while not (tmp_path / "go").exists():
+            time.sleep(0.05)
+        if x == 2:
+            time.sleep(600)
+        return x
+
+    stream = one_at_a_time.start(recorded(one_at_a_time, work, 4))
+    if one_at_a_time.kind != "debug":
+        wait_until((tmp_path / "began-0").exists)
+    stream.stop(2)
+    (tmp_path / "go").touch()
+    outcomes = {outcome.index: outcome for outcome in stream}
+    assert {index: outcome.state for index, outcome in outcomes.items()} == {
+        0: State.DONE,
+        1: State.DONE,
+        2: State.CANCELLED,
+        3: State.DONE,
+    }
+    assert isinstance(outcomes[2].exception(), JobCancelled)
+    if one_at_a_time.kind != "rehearsal":  # there the container hears of it a moment after it has begun
+        assert not (tmp_path / "began-2").exists()
+
+
+def test_a_job_that_runs_can_be_stopped_and_the_others_go_on(one_at_a_time, tmp_path):
+    if one_at_a_time.kind == "debug":
+        pytest.skip("a job that runs is in somebody's debugger")
+
+    def work(x):
+        with (tmp_path / f"began-{x}").open("a") as file:
+            file.write("x")
+        if x == 1:
+            print("working", flush=True)
+            time.sleep(600)
+        return x
+
+    stream = one_at_a_time.start(recorded(one_at_a_time, work, 3))
+    wait_until((tmp_path / "began-1").exists)
+    stream.stop(1)
+    stream.stop(1)
+    states = {outcome.index: outcome.state for outcome in stream}
+    assert states == {0: State.DONE, 1: State.CANCELLED, 2: State.DONE}
+    assert {path.read_text() for path in tmp_path.glob("began-*")} == {"x"}
+    record = read_record(one_at_a_time, 1)
+    assert record["state"] == "cancelled"
+
+
+def test_to_stop_a_job_that_is_over_changes_nothing(apparatus):
+    stream = apparatus.start(apparatus.encode([Job(i, double, (i,)) for i in range(3)]))
+    first = next(stream)
+    stream.stop(first.index)
+    stream.stop(99)
+    rest = list(stream)
+    assert {outcome.index: outcome.result() for outcome in [first, *rest]} == {0: 0, 1: 2, 2: 4}
+
+
+def test_a_running_job_of_a_run_says_how_far_it_is(apparatus, tmp_path):
+    def work(x):
+        while not (tmp_path / "go").exists():
+            progress(3, 12, loss=0.5)
+            time.sleep(0.1)
+        return x
+
+    stream = apparatus.start(recorded(apparatus, work, 1))
+    said = []
+
+    def look():
+        wait_until(lambda: stream.progress().get(0, {}).get("step") == 3)
+        said.append(stream.progress()[0])
+        (tmp_path / "go").touch()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    (outcome,) = stream
+    thread.join()
+    assert outcome.ok
+    assert (said[0]["total"], said[0]["metrics"], said[0]["attempt"]) == (12, {"loss": 0.5}, 1)
+    assert said[0]["started"] <= said[0]["beat"] <= time.time()
+    assert stream.progress() == {}
+
+
+def test_jobs_of_a_closed_stream_stop(apparatus, tmp_path):
+    if apparatus.kind == "debug":
+        pytest.skip("nobody is there to close it while a job runs")
+
+    def work(x):
+        (tmp_path / f"began-{x}").touch()
+        time.sleep(600)
+
+    stream = apparatus.start(apparatus.encode([Job(0, work, (0,))]))
+    wait_until((tmp_path / "began-0").exists)
+    threading.Timer(0.2, stream.close).start()
+    assert [outcome.state for outcome in stream] in ([], [State.CANCELLED])
