@@ -17,10 +17,12 @@ from mini.job import Failure, Job, Outcome, State
 from mini.limits import Limits
 from mini.runs import layout, records
 from mini.runs.folder import RunFolder
+from mini.runs.live import write_live
 from mini.runs.values import metrics
 from mini.worker.pickling import Parcel
 
 _GLANCE = 0.25  # seconds between two looks at whether a run shall stop
+_MIRROR = 1.0  # seconds between two looks at how far jobs elsewhere are
 
 
 @dataclass(frozen=True)
@@ -129,11 +131,16 @@ def _run(
 ) -> list[Outcome]:
     outcomes: list[Outcome] = []
     streams: list[Stream] = []
-    with watcher, _Guard(streams, folder, limits) as guard:
+    elsewhere: list[Stream] = []
+    with watcher, _Guard(streams, folder, limits) as guard, _Mirror(elsewhere, jobs) as mirror:
         try:
-            streams.extend(apparatus.start(parcels) for apparatus, parcels in encoded)
+            for apparatus, parcels in encoded:
+                streams.append(apparatus.start(parcels))
+                if not apparatus.files_are_here:
+                    elsewhere.append(streams[-1])
             for outcome in _merge(streams):
                 outcomes.append(outcome)
+                mirror.finished(outcome)
                 watcher.finished(outcome)
                 guard.finished(outcome)
             if guard.why is not None and len(outcomes) < len(jobs):
@@ -197,6 +204,52 @@ class _Guard:
         self._over.set()
         for stream in list(self._streams):
             stream.close()
+
+
+class _Mirror:
+    """Keeps live files in this run folder of jobs whose own files are elsewhere.
+
+    So whoever looks at the folder (the display, `mini status` of another process) sees them as it sees local jobs.
+
+    Args:
+        streams: Those of the jobs elsewhere.
+        jobs: All of the batch.
+    """
+
+    def __init__(self, streams: Sequence[Stream], jobs: Sequence[Job]) -> None:
+        self._streams, self._jobs = streams, {job.index: job for job in jobs}
+        self._written: dict[int, Mapping[str, Any]] = {}
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._look, name="mini-mirror", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for index in list(self._written):
+            self._forget(index)
+
+    def finished(self, outcome: Outcome) -> None:
+        """One job is over; nothing more is said of it."""
+        self._forget(outcome.index)
+
+    def _forget(self, index: int) -> None:
+        with self._lock:
+            job = self._jobs.pop(index, None)
+            if job is not None and index in self._written:
+                Path(str(job.folder), layout.LIVE).unlink(missing_ok=True)
+
+    def _look(self) -> None:
+        while not self._over.wait(_MIRROR):
+            said = {index: values for stream in list(self._streams) for index, values in stream.progress().items()}
+            with self._lock:
+                for index, values in said.items():
+                    job = self._jobs.get(index)
+                    if job is not None and job.folder is not None and self._written.get(index) != values:
+                        write_live(Path(job.folder), values)
+                        self._written[index] = values
 
 
 def _by_place(placements: Sequence[Placement]) -> list[tuple[Apparatus, list[Job]]]:

@@ -30,6 +30,8 @@ class TestLocal(ApparatusConformance):
 
 
 class TestRehearsal(ApparatusConformance):
+    stops_before_the_begin = False
+
     @pytest.fixture
     def apparatus(self):
         with RehearsalApparatus("test", project=PROJECT) as made:

@@ -33,6 +33,7 @@ class Stream(Iterator[Outcome]):
     Iterating waits for the next. All methods may be called from other threads.
     """
 
+    @abc.abstractmethod
     def add(self, parcels: Sequence[Parcel]) -> None:
         """Start more jobs, with indices that no job of this stream has.
 
@@ -41,8 +42,8 @@ class Stream(Iterator[Outcome]):
         Raises:
             UsageError: The stream is closed.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def stop(self, index: int) -> None:
         """Stop one job. Its outcome comes as any other, in state `CANCELLED`; a result that came meanwhile stands.
 
@@ -51,8 +52,8 @@ class Stream(Iterator[Outcome]):
         Args:
             index: The job's index.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def progress(self) -> Mapping[int, Mapping[str, Any]]:
         """What the running jobs of a run said last, by index; a cache, and possibly seconds old.
 
@@ -60,7 +61,6 @@ class Stream(Iterator[Outcome]):
             For each job that is known to run: `started`, `beat` (Unix time in seconds), `attempt`, and what it gave to
             `mini.progress`: `step`, `total`, `metrics`.
         """
-        raise NotImplementedError
 
     @abc.abstractmethod
     def close(self) -> None:

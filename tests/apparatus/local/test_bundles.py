@@ -12,9 +12,7 @@ from mini.apparatus.local import apparatus
 from mini.apparatus.local.apparatus import LocalApparatus
 from mini.apparatus.local.bundle import Bundle, Tokens
 from mini.apparatus.local.pool import Pool
-
-X
-from mini.batch import Silent, run
+from mini.batch import Placement, Silent, run_jobs
 from mini.job import Job, JobLost, Outcome, State
 from mini.runs.folder import RunFolder
 
@@ -96,7 +94,7 @@ def test_jobs_of_a_group_leave_their_records(local, sizes):
         for i in range(400)
     ]
     folder = RunFolder("outputs/run")
-    outcomes = run([BatchGroup(local, jobs)], folder, Silent(), {})
+    outcomes = run_jobs([Placement(local, jobs)], folder, Silent(), {})
     assert {outcome.state for outcome in outcomes} == {State.DONE}
     assert [record.row["metrics.square"] for _, record in folder.records()] == [i * i for i in range(400)]
     assert max(sizes, default=1) > 1

@@ -13,8 +13,9 @@
                 yield made
 
 Each test has a folder of its own as its working directory. It needs pytest 8 or later, and runs real jobs on the
-engine: functions of the test travel by value, `tmp_path` must be the same folder for caller and jobs. Where an engine cannot do
-otherwise, a subclass sets `runs_beside_its_caller` and `one_at_a_time`, as they are documented.
+engine: functions of the test travel by value, `tmp_path` must be the same folder for caller and jobs. Where an engine
+cannot do otherwise, a subclass sets `runs_beside_its_caller`, `stops_before_the_begin` and `one_at_a_time`, as
+`mini.apparatus.conformance.streams` documents them.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class CallConformance:
             apparatus.map(jobs.double)
 
     def test_map_reads_a_generator_at_the_call(self, apparatus):
-        seen = []
+        seen: list[int] = []
         results = apparatus.map(jobs.double, (_noted(i, seen) for i in range(3)))
         assert seen == [0, 1, 2]
         assert list(results) == [0, 2, 4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bdb
+import contextlib
 import pdb
 import pickle
 import threading
@@ -17,7 +18,8 @@ from mini.apparatus.debug.plugin import DebugOptions
 from mini.apparatus.volume import LocalVolume
 from mini.errors import UsageError
 from mini.job import Failure, Outcome, State
-from mini.worker import capture, execution
+from mini.runs.live import read_live
+from mini.worker import capture, execution, isolation
 from mini.worker.pickling import Parcel
 
 # One job at a time in a process: its output and its folder are the process's.
@@ -60,57 +62,92 @@ class DebugApparatus(Apparatus):
 
 
 class _DebugStream(Stream):
-    def __init__(self, apparatus: DebugApparatus, parcels: Sequence[Parcel], debugger: bool) -> None:
-        self._apparatus = apparatus
-        self._waiting = deque(parcels)
-        self._stopped: set[int] = set()
-        self._closed = False
-        self._on_error = _post_mortem if debugger else None
+    """Runs a job when its outcome is asked for, in the thread that asks."""
 
-    def __next__(self) -> Outcome:
-        try:
-            parcel = self._waiting.popleft()
-        except IndexError:
-            raise StopIteration from None
-        if parcel.job.index in self._stopped:
-            return self._cancelled(parcel)
-        while True:
-            with _running:
-                try:
-                    outcome = execution.execute(
-                        parcel.shared.data,
-                        pickle.loads(parcel.data),
-                        capture=capture.tee,
-                        on_error=self._on_error,
-                        interrupts=(KeyboardInterrupt, bdb.BdbQuit),
-                    )
-                except execution.Interrupted as interrupted:
-                    self.close()
-                    raise KeyboardInterrupt from interrupted
-            again = retried(parcel, outcome, self._apparatus.options.retries)
-            if again is None:
-                return outcome
-            parcel = again
+    def __init__(self, apparatus: DebugApparatus, parcels: Sequence[Parcel], debugger: bool) -> None:
+        self._retries = apparatus.options.retries
+        self._on_error = _post_mortem if debugger else None
+        self._waiting: deque[Parcel] = deque()
+        self._stopped: deque[Parcel] = deque()
+        self._running: Parcel | None = None
+        self._closed = False
+        self.add(parcels)
 
     def add(self, parcels: Sequence[Parcel]) -> None:
+        """Let more jobs wait.
+
+        Raises:
+            UsageError: The stream is closed.
+        """
         if self._closed:
-            raise UsageError("this stream is closed; start another")
+            raise UsageError("this stream is closed, and takes no more jobs; start them anew")
         self._waiting.extend(parcels)
 
     def stop(self, index: int) -> None:
-        self._stopped.add(index)
+        """Drop a job that waits. One that runs is in somebody's debugger, and goes on.
+
+        Args:
+            index: The job's index.
+        """
+        for parcel in list(self._waiting):
+            if parcel.job.index == index:
+                with contextlib.suppress(ValueError):  # it has just begun
+                    self._waiting.remove(parcel)
+                    self._stopped.append(parcel)
 
     def progress(self) -> Mapping[int, Mapping[str, Any]]:
-        """Nothing: a job runs only while somebody waits for it, and then nobody asks."""
-        return {}
+        """What the running job has in its live file."""
+        running = self._running
+        if running is None or not running.job.record or running.job.folder is None:
+            return {}
+        said = read_live(Path(running.job.folder))
+        return {} if said is None else {running.job.index: said}
+
+    def __next__(self) -> Outcome:
+        if self._stopped:
+            return _dropped(self._stopped.popleft())
+        try:
+            parcel: Parcel | None = self._waiting.popleft()
+        except IndexError:
+            raise StopIteration from None
+        try:
+            while parcel is not None:
+                self._running = parcel
+                outcome = self._run(parcel)
+                parcel = retried(parcel, outcome, self._retries)
+        finally:
+            self._running = None
+        return outcome
+
+    def _run(self, parcel: Parcel) -> Outcome:
+        with _running:
+            here = isolation.Snapshot(shared=True)
+            try:
+                return execution.execute(
+                    parcel.shared.data,
+                    pickle.loads(parcel.data),
+                    capture=capture.tee,
+                    on_error=self._on_error,
+                    interrupts=(KeyboardInterrupt, bdb.BdbQuit),
+                )
+            except execution.Interrupted as interrupted:
+                self.close()
+                raise KeyboardInterrupt from interrupted
+            finally:
+                here.restore()
 
     def close(self) -> None:
+        """Drop what waits."""
         self._closed = True
         self._waiting.clear()
+        self._stopped.clear()
 
-    def _cancelled(self, parcel: Parcel) -> Outcome:
-        job, why = parcel.job, Failure("Cancelled", "it was stopped before it began")
-        return record_loss(parcel, Outcome(job.index, State.CANCELLED, failure=why, ended=time.time(), key=job.key))
+
+def _dropped(parcel: Parcel) -> Outcome:
+    job, why = parcel.job, Failure("Cancelled", "it was stopped before it began")
+    return record_loss(
+        parcel, Outcome(job.index, State.CANCELLED, None, why, None, time.time(), job.attempt, key=job.key)
+    )
 
 
 def _post_mortem(error: BaseException) -> None:

@@ -71,8 +71,18 @@ class Beat:
 
     def __init__(self) -> None:
         self._running: _Running | None = None
+        self._marked: frozenset[str] = frozenset()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+
+    def is_marked(self, call: Call, digest: str) -> bool:
+        """Whether it is known already that a job shall stop, from a look during another one. Asks nobody.
+
+        Args:
+            call: The job.
+            digest: Of its function.
+        """
+        return key(digest, call.folder, call.index) in self._marked
 
     @contextlib.contextmanager
     def during(self, call: Call, digest: str, give_up: Callable[[], None]) -> Iterator[None]:
@@ -121,7 +131,8 @@ class Beat:
             self._say(running)
         if now >= running.look:
             running.look = running.word if running.word > now + _FIRST_LOOK else now + _PAUSE
-            if PROGRESS in os.environ and running.key in _marked():
+            self._marked = _marked() if PROGRESS in os.environ else frozenset()
+            if running.key in self._marked:
                 self._stop(running)
 
     def _say(self, running: _Running) -> None:
@@ -149,13 +160,12 @@ def _raise_stopped(*_: object) -> None:
         raise Stopped("it was stopped")
 
 
-def _marked() -> list[str]:
+def _marked() -> frozenset[str]:
     import modal
 
     with contextlib.suppress(Exception):  # nobody has said anything, or the cache is gone
-        marked: list[str] = modal.Dict.from_name(os.environ[PROGRESS]).get(STOP, [])
-        return marked
-    return []
+        return frozenset(modal.Dict.from_name(os.environ[PROGRESS]).get(STOP, []))
+    return frozenset()
 
 
 @cache

@@ -112,6 +112,8 @@ def _execute(digest: str, function: bytes | None, call: Call) -> Outcome:
     if before is not None:
         return before
     where = {**_place(), "call": modal.current_function_call_id()}
+    if _beat.is_marked(call, digest):
+        return _cancelled(call, where, "it was stopped before it began")
     try:
         with _beat.during(call, digest, lambda: _give_up(call, where)):
             return execution.execute(
@@ -145,16 +147,28 @@ def _before(call: Call) -> Outcome | None:
 
 def _give_up(call: Call, where: Mapping[str, Any]) -> None:
     """End the container of a job that does not stop; whoever gets its input reads the record."""
-    if call.record and call.folder is not None:
-        failure = Failure("Cancelled", "it was stopped, and its container with it, because it did not end")
-        ended = time.time()
-        outcome = Outcome(
-            call.index, State.CANCELLED, None, failure, None, ended, call.attempt, where, call.folder, call.key
-        )
-        with contextlib.suppress(Exception):
-            records.write_record(outcome, call.row)
-            _commit([call])
+    with contextlib.suppress(Exception):
+        _cancelled(call, where, "it was stopped, and its container with it, because it did not end")
+        _commit([call])
     os._exit(1)
+
+
+def _cancelled(call: Call, where: Mapping[str, Any], why: str) -> Outcome:
+    """The outcome of a job that was stopped, recorded if the job is."""
+    folder = call.folder if call.record else None
+    outcome = Outcome(
+        call.index,
+        State.CANCELLED,
+        failure=Failure("Cancelled", why),
+        ended=time.time(),
+        attempt=call.attempt,
+        where=where,
+        folder=folder,
+        key=call.key,
+    )
+    if folder is not None:
+        records.write_record(outcome, call.row)
+    return outcome
 
 
 def _is_tried_again(outcome: Outcome) -> bool:
