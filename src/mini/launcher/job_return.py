@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 from hydra import version
@@ -14,6 +16,8 @@ from mini.job import Outcome
 from mini.launcher.command import REPORTED
 from mini.launcher.fast.run_job import copy_parts
 from mini.launcher.overrides import as_typed
+
+_FRAME = re.compile(r'^  File "(.+)", line (\d+), in (.+)$', re.MULTILINE)
 
 
 class LazyJobReturn(JobReturn):
@@ -36,7 +40,9 @@ class LazyJobReturn(JobReturn):
         if error is None:
             self.status, self._return_value = JobStatus.COMPLETED, outcome.result()
         else:
-            error.__cause__ = None  # its traceback is in the log
+            error.__cause__ = None
+            if outcome.failure is not None:
+                error.__traceback__ = _traceback(outcome.failure.traceback)
             setattr(error, REPORTED, True)
             self.status, self._return_value = JobStatus.FAILED, error
 
@@ -81,6 +87,21 @@ class LazyJobReturn(JobReturn):
     @return_value.setter
     def return_value(self, value: Any) -> None:
         self._return_value = value
+
+
+def _traceback(text: str) -> TracebackType | None:
+    """A traceback that prints like the last one of a text, which was formatted in another process."""
+    restored = None
+    for file, line, name in reversed(_FRAME.findall(text.rpartition("Traceback (most recent call last):")[2])):
+        code = compile("raise LookupError", file, "exec").replace(co_name=name)
+        try:
+            exec(code, {})
+        except LookupError as error:
+            assert error.__traceback__ is not None
+            here = error.__traceback__.tb_next
+            assert here is not None
+            restored = TracebackType(restored, here.tb_frame, here.tb_lasti, int(line))
+    return restored
 
 
 def _changes_directory(config: DictConfig) -> bool:
