@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from types import TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from hydra import version
@@ -40,7 +40,6 @@ class LazyJobReturn(JobReturn):
         if error is None:
             self.status, self._return_value = JobStatus.COMPLETED, outcome.result()
         else:
-            error.__cause__ = None
             if outcome.failure is not None:
                 error.__traceback__ = _traceback(outcome.failure.traceback)
             setattr(error, REPORTED, True)
@@ -94,14 +93,21 @@ def _traceback(text: str) -> TracebackType | None:
     restored = None
     for file, line, name in reversed(_FRAME.findall(text.rpartition("Traceback (most recent call last):")[2])):
         code = compile("raise LookupError", file, "exec").replace(co_name=name)
-        try:
-            exec(code, {})
-        except LookupError as error:
-            assert error.__traceback__ is not None
-            here = error.__traceback__.tb_next
-            assert here is not None
-            restored = TracebackType(restored, here.tb_frame, here.tb_lasti, int(line))
+        frame = _frame(code)
+        restored = TracebackType(restored, frame, frame.f_lasti, int(line))
     return restored
+
+
+def _frame(code: CodeType) -> FrameType:
+    """A frame of code that raises LookupError."""
+    here = None
+    try:
+        exec(code, {})
+    except LookupError as error:
+        here = error.__traceback__
+    if here is None or here.tb_next is None:
+        raise ValueError("the code did not raise")
+    return here.tb_next.tb_frame
 
 
 def _changes_directory(config: DictConfig) -> bool:
