@@ -178,4 +178,5 @@ def test_a_hydra_application_without_mini_is_left_alone(tmp_path):
     assert done.stdout == "single\n"
     wrong = subprocess.run([sys.executable, script, "a=1"], capture_output=True, text=True, timeout=60)
     assert wrong.returncode == 1
-    assert "HYDRA_FULL_ERROR" in wrong.stderr
+    assert "error: " not in wrong.stderr
+    assert "Could not override 'a'." in wrong.stderr

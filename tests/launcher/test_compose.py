@@ -10,13 +10,16 @@ import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import setup_globals
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobRuntime, setup_globals
 from hydra.types import HydraContext, RunMode
 from omegaconf import MISSING, OmegaConf
 
 from mini import fallbacks
 from mini.launcher import supported
 from mini.launcher.fast.compose import TemplateLoader, install
+
+PROJECT = Path(__file__).parents[2]
 
 FILES = {
     "config.yaml": """
@@ -146,6 +149,23 @@ LISTS = [
 ]
 
 
+LEFT_TO_HYDRA = {
+    "hydra.job.name=other": "a job overrides Hydra's config",
+    "hydra.sweep.subdir=x-${lr}": "a job overrides Hydra's config",
+    "hydra/job_logging=none": "a job overrides Hydra's config",
+    "hydra=1": "a job overrides Hydra's config",
+    "=1": "unexpected ValueError",  # Hydra's too: it asks whether there is a group of no name
+}
+"""The lists that are not composed from a template though nothing is wrong with them, and why."""
+
+EXAMPLE = [
+    [],
+    ["model=large", "optimizer=sgd", "optimizer.lr=0.3"],
+    ["seed=1", "model.hidden=[8]", "apparatus=debug", "gpu=t4"],
+    ["apparatus=rehearsal", "image=ffmpeg", "++new.key=[1,2]"],
+]
+
+
 class Color(enum.Enum):
     RED = 1
     BLUE = 2
@@ -184,8 +204,6 @@ def loader(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def master(loader):
-    from hydra.core.utils import JobRuntime
-
     JobRuntime.instance().set("name", "test")
     return loader.load_configuration("config", ["hydra.mode=MULTIRUN", "hydra.job.chdir=true"], RunMode.MULTIRUN)
 
@@ -238,9 +256,13 @@ def test_validating_says_what_composing_says(loader, master):
 
 
 def test_values_set_on_a_draft_are_taken_back(loader, master):
+    compare_drafts(loader, master, LISTS)
+
+
+def compare_drafts(loader, master, lists):
     ours, expected = TemplateLoader(loader), {}
     for seed in range(3):
-        for overrides in random.Random(seed).sample(LISTS, len(LISTS)):
+        for overrides in random.Random(seed).sample(lists, len(lists)):
             key = tuple(overrides)
             expected[key] = expected.get(key) or outcome(loader, master, overrides)
             try:
@@ -272,6 +294,70 @@ def test_most_come_from_a_template(loader, master, monkeypatch):
     assert len(ours.templates) == 1
     monkeypatch.setattr(loader, "load_sweep_config", None)
     assert ours.load_sweep_config(master, ["lr=99", "model=large"]).lr == 99
+
+
+@pytest.mark.parametrize("overrides", LISTS, ids=" ".join)
+def test_what_hydra_accepts_is_composed_from_a_template(loader, master, overrides):
+    fallbacks.reset()
+    refused = len(outcome(TemplateLoader(loader), master, overrides)) == 2
+    reason = LEFT_TO_HYDRA.get(" ".join(overrides), "an override is wrong" if refused else None)
+    assert fallbacks.counts() == ({("compose", reason): 1} if reason else {})
+
+
+def test_the_example_is_composed_from_templates():
+    setup_globals()
+    JobRuntime.instance().set("name", "example")
+    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(PROJECT / "conf")))
+    master = loader.load_configuration("config", ["hydra.mode=MULTIRUN"], RunMode.MULTIRUN)
+    ours = TemplateLoader(loader)
+    fallbacks.reset()
+    for overrides in EXAMPLE:
+        assert outcome(ours, master, overrides) == outcome(loader, master, overrides), overrides
+        ours.check(master, overrides)
+        with ours.draft(ours.recipe(master, overrides)) as config:
+            assert config == loader.load_sweep_config(master, list(overrides))
+    assert fallbacks.counts() == {}
+
+
+def test_a_bug_of_ours_is_counted_by_its_name(loader, master, monkeypatch):
+    monkeypatch.setattr("mini.launcher.fast.compose.set_values", lambda config, recipe: config.nothing.at.all())
+    monkeypatch.setattr("mini.launcher.fast.compose.pickle", None)
+    fallbacks.reset()
+    assert TemplateLoader(loader).load_sweep_config(master, ["lr=3"]).lr == 3
+    assert fallbacks.counts() == {("compose", "unexpected AttributeError"): 1}
+
+
+def test_a_group_of_a_further_search_path_is_a_group(tmp_path):
+    for name, text in {
+        "conf/config.yaml": f"defaults: [db: sqlite, _self_]\nhydra: {{searchpath: ['file://{tmp_path}/more']}}\n",
+        "conf/db/sqlite.yaml": "name: sqlite\n",
+        "more/db/postgres.yaml": "name: postgres\n",
+        "more/cache/redis.yaml": "port: 1\n",
+    }.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    setup_globals()
+    JobRuntime.instance().set("name", "test")
+    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(tmp_path / "conf")))
+    master = loader.load_configuration("config", ["hydra.mode=MULTIRUN"], RunMode.MULTIRUN)
+    ours = TemplateLoader(loader)
+    fallbacks.reset()
+    for overrides in (["db=postgres"], ["+cache=redis"], ["+cache=redis", "cache.port=2"]):
+        assert outcome(ours, master, overrides) == outcome(loader, master, overrides), overrides
+    assert fallbacks.counts() == {}
+
+
+@pytest.mark.skipif(not hasattr(Override, "is_list_extend"), reason="lists are extended from Hydra 1.4 on")
+@pytest.mark.parametrize(
+    "overrides",
+    [["nested.b.c=extend_list(4)"], ["alias.b.c=extend_list(9)"], ["typed.items=extend_list(x)"]],
+    ids=" ".join,
+)
+def test_a_list_is_extended_as_hydra_extends_it(loader, master, overrides):
+    ours = TemplateLoader(loader)
+    assert outcome(ours, master, overrides) == outcome(loader, master, overrides)
+    compare_drafts(loader, master, [overrides, [], overrides, ["nested.a=2"]])
 
 
 def test_a_config_edited_while_a_sweep_runs_does_not_change_later_jobs(loader, master):

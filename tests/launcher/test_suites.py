@@ -17,6 +17,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:\\s*Future Hydra versions will no longer change working directory"),
 ]
 
+Plugins.instance()  # Hydra 1.4 imports a plugin once, and the suites forget what is registered after they began
+
 KINDS = [("apparatus", ["hydra.launcher.apparatus=local"]), ("apparatus", ["hydra.launcher.apparatus=debug"])]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from hydra import version
@@ -14,6 +16,8 @@ from mini.job import Outcome
 from mini.launcher.command import REPORTED
 from mini.launcher.fast.run_job import copy_parts
 from mini.launcher.overrides import as_typed
+
+_FRAME = re.compile(r'^  File "(.+)", line (\d+), in (.+)$', re.MULTILINE)
 
 
 class LazyJobReturn(JobReturn):
@@ -36,7 +40,8 @@ class LazyJobReturn(JobReturn):
         if error is None:
             self.status, self._return_value = JobStatus.COMPLETED, outcome.result()
         else:
-            error.__cause__ = None  # its traceback is in the log
+            if outcome.failure is not None:
+                error.__traceback__ = _traceback(outcome.failure.traceback)
             setattr(error, REPORTED, True)
             self.status, self._return_value = JobStatus.FAILED, error
 
@@ -81,6 +86,28 @@ class LazyJobReturn(JobReturn):
     @return_value.setter
     def return_value(self, value: Any) -> None:
         self._return_value = value
+
+
+def _traceback(text: str) -> TracebackType | None:
+    """A traceback that prints like the last one of a text, which was formatted in another process."""
+    restored = None
+    for file, line, name in reversed(_FRAME.findall(text.rpartition("Traceback (most recent call last):")[2])):
+        code = compile("raise LookupError", file, "exec").replace(co_name=name)
+        frame = _frame(code)
+        restored = TracebackType(restored, frame, frame.f_lasti, int(line))
+    return restored
+
+
+def _frame(code: CodeType) -> FrameType:
+    """A frame of code that raises LookupError."""
+    here = None
+    try:
+        exec(code, {})
+    except LookupError as error:
+        here = error.__traceback__
+    if here is None or here.tb_next is None:
+        raise ValueError("the code did not raise")
+    return here.tb_next.tb_frame
 
 
 def _changes_directory(config: DictConfig) -> bool:

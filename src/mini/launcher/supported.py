@@ -325,6 +325,13 @@ def returned_or_raised(job_return: JobReturn) -> Any:
     return job_return._return_value
 
 
+def detach_job_return(error: BaseException) -> None:
+    """Take from an exception the `JobReturn` that Hydra 1.4 hangs on it for its caller; it cannot be pickled."""
+    take = getattr(hydra_core_utils, "_take_job_return_handoff", None)
+    if take is not None:
+        take(error)
+
+
 def version_base() -> Any:
     """The version of Hydra whose behaviour the application asked for, for `set_version_base` in another process."""
     return version.getbase()

@@ -48,13 +48,17 @@ def run_job(
         reason = "Hydra 1.1 decides whether to change directory"
     if reason is not None:
         fallbacks.note("run_job", reason)
-        return utils.run_job(
-            task_function=_preceded(task_function, before_task),
-            config=config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-            hydra_context=supported.context_of_job(callbacks, execution_whitelist),
-        )
+        try:
+            return utils.run_job(
+                task_function=_preceded(task_function, before_task),
+                config=config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+                hydra_context=supported.context_of_job(callbacks, execution_whitelist),
+            )
+        except BaseException as error:
+            supported.detach_job_return(error)
+            raise
     cwd, before = Path.cwd(), HydraConfig.instance().cfg
     # For ${hydra:…} in the names of the folders.
     HydraConfig.instance().cfg = config  # type: ignore[assignment]
