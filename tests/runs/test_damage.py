@@ -143,6 +143,13 @@ def test_a_job_that_is_listed_after_a_cut_line_is_not_lost_with_it(folder):
     assert [line.key for line, _ in folder.records()] == ["k0", "k1", "k2", "k3", "k4"], "the record has it too"
 
 
+def test_a_damaged_line_of_a_job_that_is_listed_again_is_no_damage(folder):
+    cut(folder.path / layout.JOBS, 20)
+    folder.add_jobs([Job(3, print, folder=str(folder.path / "3"), key="k3", row={"overrides.n": "3"})])
+    assert read_status(folder).exit_code == 0
+    assert [line.key for line in folder.jobs()] == ["k0", "k1", "k2", "k3"]
+
+
 def test_a_run_of_a_newer_version_hides_no_other(folder):
     manifest = folder.path / layout.RUN
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "version": layout.VERSION + 1}))
