@@ -1,6 +1,8 @@
 """What a person sees, on a real terminal and where there is none."""
 
+import io
 import os
+import pickle
 import pty
 import subprocess
 import sys
@@ -10,7 +12,9 @@ import polars as pl
 import pyte
 import pytest
 
+from mini import Job, Outcome, State
 from mini.display import terminal
+from mini.job import Failure
 
 FRAME = pl.DataFrame(
     {"job": [0, 1, 2], "state": ["done"] * 3, "overrides.lr": ["1", "2", "3"], "overrides.same": ["x"] * 3,
@@ -43,10 +47,42 @@ def test_what_was_swept_is_shown_and_what_was_not_is_left_out():
         (float("nan"), "nan"),
         (float("-inf"), "-inf"),
         (3, "3"),
+        ("two\nlines\x1b[2J\0", "two\\nlines\\x1b[2J\\x00"),
+        ("caf\udce9 é\u3000漢", "caf\\udce9 é\u3000漢"),
+        ("x" * 100, "x" * 80 + "…"),
     ],
 )
 def test_numbers_are_short(value, text):
     assert terminal.format_cell(value) == text
+
+
+def test_text_that_the_stream_cannot_encode_is_shown_as_escapes():
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    frame = pl.DataFrame({"job": [0], "naïve": ["é"]})
+    out = terminal.console(stream)
+    out.print(terminal.results(frame, frame.columns, 5))
+    out.print(terminal.failures(pl.DataFrame(
+        {"job": [0], "state": ["failed"], "error": ["é\nsecond line"], "folder": ["run/0"]}
+    ))[0])  # fmt: skip
+    stream.flush()
+    text = stream.buffer.getvalue().decode("ascii")
+    assert "na\\xefve" in text
+    assert "\\xe9\nsecond line" in text
+
+
+def test_the_numbers_that_a_job_returned_are_shown():
+    shown = io.StringIO()
+    jobs = [Job(i, print, row={"overrides.x": "a\tb"}) for i in range(4)]
+    with terminal.Display(jobs, stream=shown) as display:
+        display.finished(Outcome(0, State.DONE, pickle.dumps({"loss": 0.5, "name": "n", "deep": {"acc": 1}})))
+        display.finished(Outcome(1, State.DONE, pickle.dumps(0.25)))
+        display.finished(Outcome(2, State.DONE, b"not a pickle"), {"metrics.loss": 0.125, "config.a": 1})
+        display.finished(Outcome(3, State.FAILED, None, Failure("ValueError", "no\x1b[2J\nmore")))
+    lines = shown.getvalue().splitlines()
+    assert lines[0].endswith("x=a\\tb  loss=0.5 deep.acc=1")
+    assert lines[1].endswith("x=a\\tb  0.25")
+    assert lines[2].endswith("x=a\\tb  loss=0.125")
+    assert lines[3:] == ["[4/4] #3 failed  x=a\\tb  ValueError: no\\x1b[2J", "more"]
 
 
 def test_on_a_terminal_there_is_a_bar_for_each_running_job(tmp_path):

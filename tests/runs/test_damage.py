@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pickle
 import resource
 import shutil
 import stat
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mini import Job, Outcome, State, combine
+from mini import Job, Outcome, Run, State, combine
 from mini.errors import RecordError, RunFolderError, StorageError
 from mini.runs import layout, records
 from mini.runs.folder import RunFolder
@@ -31,7 +32,7 @@ def begin(path, count=COUNT):
     folder.begin({"began": 1.0, "apparatus": ["local"]})
     folder.add_jobs(jobs)
     for job in jobs:
-        outcome = Outcome(job.index, State.DONE, b"", None, 1.0, 2.0, folder=job.folder, key=job.key)
+        outcome = Outcome(job.index, State.DONE, pickle.dumps(None), None, 1.0, 2.0, folder=job.folder, key=job.key)
         records.write_record(outcome, {**job.row, "metrics.double": 2 * job.index})
     return folder
 
@@ -139,6 +140,14 @@ def test_a_job_that_is_listed_after_a_cut_line_is_not_lost_with_it(folder):
     jobs, damaged = read_jobs(folder.path)
     assert [(line.index, line.key) for line in jobs] == [(0, "k0"), (1, "k1"), (2, "k2"), (3, ""), (4, "k4")]
     assert len(damaged) == 1
+    assert [line.key for line, _ in folder.records()] == ["k0", "k1", "k2", "k3", "k4"], "the record has it too"
+
+
+def test_a_damaged_line_of_a_job_that_is_listed_again_is_no_damage(folder):
+    cut(folder.path / layout.JOBS, 20)
+    folder.add_jobs([Job(3, print, folder=str(folder.path / "3"), key="k3", row={"overrides.n": "3"})])
+    assert read_status(folder).exit_code == 0
+    assert [line.key for line in folder.jobs()] == ["k0", "k1", "k2", "k3"]
 
 
 def test_a_run_of_a_newer_version_hides_no_other(folder):
@@ -160,6 +169,24 @@ def test_a_log_that_is_not_text_is_shown(folder):
     (folder.path / "1" / layout.LOG).write_bytes(b"caf\xe9\n\0")
     code, out, _ = mini("logs", "hit", "1")
     assert (code, out) == (0, "caf�\n\0")
+
+
+@pytest.mark.parametrize("words", [("ls",), ("status",), ("results",), ("watch",), ("logs",)])
+def test_reading_runs_no_code_of_a_record(folder, tmp_path, words):
+    """A value that does something when it is unpickled is data to everything but `Run.results()`."""
+    mark = tmp_path / "it ran"
+
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (mark,)
+
+    hostile = Outcome(0, State.DONE, pickle.dumps(Trap()), None, 1.0, 2.0, 2, folder=str(folder.path / "0"))
+    records.write_record(hostile, {"metrics.double": 0})
+    verb, *rest = words
+    code, out, err = mini(verb, *rest, *(["hit"] if verb != "ls" else []))
+    assert (code, mark.exists()) == (0, False), out + err
+    Run.open("hit").results()
+    assert mark.exists()
 
 
 def test_a_run_that_is_gone_is_named(folder):

@@ -15,6 +15,7 @@ from mini.runs import layout
 from mini.runs.files import dump_json
 from mini.runs.values import split_nonfinite
 
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what damaged JSON raises when it is read
 _BEGINNING = re.compile(rb'\{"index":(\d+),"folder":("(?:[^"\\]|\\.)*"),')
 """What a torn line must still have for its job to be known."""
 
@@ -69,8 +70,9 @@ def read_jobs(run: Path) -> tuple[list[JobLine], list[str]]:
         run: The run's folder.
 
     Returns:
-        The jobs by index, of a job that was listed again the last line; and a sentence for each damaged line. The job
-        of a line that was cut off stays in the list if its index and folder can still be read.
+        The jobs by index, of a job that was listed again the last line; and a sentence for each damaged line whose
+        job is not listed again. The job of a line that was cut off stays in the list if its index and folder can still
+        be read.
 
     Raises:
         RunFolderError: There is no run, or the list cannot be read.
@@ -82,24 +84,28 @@ def read_jobs(run: Path) -> tuple[list[JobLine], list[str]]:
         raise RunFolderError(f"{run} is not a run folder: it has no {layout.JOBS}") from error
     except OSError as error:
         raise RunFolderError(f"cannot read {path}: {error.strerror or error}") from error
-    damaged: list[str] = []
     within = str(run)
+    damaged: list[tuple[int | None, str]] = []
     try:
-        jobs = [_job_line(raw, within) for raw in json.loads(b"[" + b",".join(lines) + b"]")]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        jobs = []
+        intact = [_job_line(raw, within) for raw in json.loads(b"[" + b",".join(lines) + b"]")]
+        by_index = {job.index: job for job in intact}
+    except _DAMAGE:
+        by_index = {}
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                jobs.append(_job_line(json.loads(line), within))
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                job = _job_line(json.loads(line), within)
+                by_index[job.index] = job
+                damaged = [(index, text) for index, text in damaged if index != job.index]  # it was listed again
+            except _DAMAGE:
                 rescued = _rescue(line, within)
                 lost = f"what job {rescued.index} was given is lost" if rescued else "its job is not listed"
-                damaged.append(f"{path}, line {number}, is damaged: {lost}; the job's folder is as it was")
-                jobs += [rescued] if rescued else []
-    by_index = {job.index: job for job in jobs}
-    return [by_index[index] for index in sorted(by_index)], damaged
+                index = rescued.index if rescued else None
+                damaged.append((index, f"{path}, line {number}, is damaged: {lost}; the job's folder is as it was"))
+                if rescued:
+                    by_index.setdefault(rescued.index, rescued)
+    return [by_index[index] for index in sorted(by_index)], [text for _, text in damaged]
 
 
 def _job_line(raw: Mapping[str, Any], run: str) -> JobLine:

@@ -372,4 +372,6 @@ def read_standing(
                 found = decode_record(other.line, path, other.path)
             except RecordError as error:
                 found = found or error
+        if isinstance(found, Record) and not job.key:  # its line in the list is damaged: the record has the key too
+            job = job._replace(key=found.outcome.key)
         yield job, found
