@@ -40,7 +40,7 @@ def test_prints_are_shown_while_an_ephemeral_app_runs(program):
     shown = program(
         "import modal, time\n"
         "app = modal.App('shows')\n"
-        "def talk(word):\n    print('from the container', word, flush=True)\n    time.sleep(word)\n"
+        "def talk(word):\n    print(f'from the container {word}', flush=True)\n    time.sleep(word)\n"
         "talk = app.function(serialized=True, image=modal.Image.debian_slim())(talk)\n"
         "if __name__ == '__main__':\n"
         "    with modal.enable_output(), app.run():\n"

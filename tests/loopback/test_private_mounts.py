@@ -83,10 +83,10 @@ def test_a_file_is_no_mount_point_and_it_is_said_at_once(client, plane, tmp_path
 ORDINARY = """
 import ctypes, json, os, sys
 from pathlib import Path
-from mini.loopback import private_mounts
+from mini.loopback import own_mounts
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 ctypes.CDLL(None).prctl(4, 1)
-private_mounts.enter(json.loads(sys.argv[1]), sys.argv[2])
+own_mounts.enter(json.loads(sys.argv[1]), sys.argv[2])
 for path in json.loads(sys.argv[1]):
     for found in Path(path).iterdir():
         found.unlink()
