@@ -69,7 +69,7 @@ class LifecycleConformance:
         assert apparatus.w(retries=1).run(second_time) == "there"
 
     def test_options_of_other_apparatus_can_stay(self, apparatus):
-        assert apparatus.w(gpu="A100", image=None, timeout=60).run(jobs.double, 2) == 4
+        assert apparatus.w(gpu="A100", image=None).run(jobs.double, 2) == 4
 
     def test_jobs_have_folders_of_their_own_on_the_volume(self, apparatus):
         def write(x):
