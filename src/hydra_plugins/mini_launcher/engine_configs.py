@@ -1,18 +1,27 @@
-"""The config groups `apparatus`, `gpu` and `image`, made from the options dataclasses.
+"""The config groups `apparatus`, `gpu` and `image`, made from the options dataclasses, and `mini`, which brings them.
 
 Hydra imports this module at every start: an engine is loaded when its config is asked for.
 """
 
+from typing import Any
+
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mini.apparatus import options, registry
-from mini.apparatus.groups import OFFERED, Gpu, Image
+from mini.apparatus.groups import OFFERED, Gpu, Image, Results
+from mini.launcher.short_forms import GROUPS, LONG_GROUPS, PREFIX, Ownership
+
+_DEFAULTS = {"apparatus": "local", "gpu": "none", "image": "auto"}
+_CHOICES = {"apparatus": registry.OWN, "gpu": ("none", *OFFERED), "image": ("auto",)}
 
 
 class EngineConfigSource(ConfigSource):
     """Configs such as `apparatus/modal` and `gpu/a100`; its place on the search path is `mini://`."""
+
+    ownership = Ownership(())
+    """Which names are the application's; told by `mini.launcher.supported` when Hydra has found its sources."""
 
     @staticmethod
     def scheme() -> str:
@@ -25,12 +34,16 @@ class EngineConfigSource(ConfigSource):
 
     def is_group(self, config_path: str) -> bool:
         """Whether this is one of the groups."""
-        return config_path.strip("/") in ("", *_GROUPS)
+        return config_path.strip("/") == "" or self._group(config_path) is not None
 
     def is_config(self, config_path: str) -> bool:
         """Whether a group has this choice."""
-        group, _, name = config_path.strip("/").removesuffix(".yaml").partition("/")
-        return group in _GROUPS and (name in _FIXED.get(group, ()) or (group == "apparatus" and name in _engines(name)))
+        path, _, name = config_path.strip("/").removesuffix(".yaml").rpartition("/")
+        if not path:
+            return name == "mini"
+        group = self._group(path)
+        # Only for a name that is not of this package what is installed is looked through.
+        return group is not None and (name in _CHOICES[group] or (group == "apparatus" and name in registry.kinds()))
 
     def load_config(self, config_path: str) -> ConfigResult:
         """The options of a choice, with their defaults.
@@ -38,34 +51,54 @@ class EngineConfigSource(ConfigSource):
         Hydra refuses a key that a config does not have without naming those it has; these configs are open to it, and
         the launcher refuses.
         """
-        group, _, name = config_path.strip("/").removesuffix(".yaml").partition("/")
+        path, _, name = config_path.strip("/").removesuffix(".yaml").rpartition("/")
+        group = self._group(path)
         return ConfigResult(
             provider=self.provider,
             path=self.full_path(),
-            config=DictConfig(_values(group, name), flags={"struct": False}),
-            header={"package": None},
+            config=self._root() if group is None else DictConfig(_values(group, name), flags={"struct": False}),
+            header={"package": "_global_" if group is None else PREFIX + group},
         )
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         """The groups, or the choices of one."""
-        group = config_path.strip("/")
-        if group == "":
-            return [] if results_filter is ObjectType.CONFIG else sorted(_GROUPS)
-        if group not in _GROUPS or results_filter is ObjectType.GROUP:
+        path = config_path.strip("/")
+        if path == "":
+            groups = [] if results_filter is ObjectType.CONFIG else [group for group in GROUPS if self._group(group)]
+            return sorted([*groups, *([] if results_filter is ObjectType.GROUP else ["mini"])])
+        group = self._group(path)
+        if group is None or results_filter is ObjectType.GROUP:
             return []
-        return sorted(registry.kinds() if group == "apparatus" else _FIXED[group])
+        return sorted(registry.kinds() if group == "apparatus" else _CHOICES[group])
+
+    def _group(self, path: str) -> str | None:
+        """The group of ours that is found under a name: the short one, unless that is the application's."""
+        path = path.strip("/")
+        if path.removeprefix(LONG_GROUPS) not in GROUPS:
+            return None
+        name = path.removeprefix(LONG_GROUPS)
+        return name if path.startswith(LONG_GROUPS) == self.ownership.is_applications(name) else None
+
+    def _root(self) -> DictConfig:
+        """The config `mini`: one line in an application's defaults list, and its jobs run wherever `apparatus` says."""
+        groups = [
+            {LONG_GROUPS + group if self.ownership.is_applications(group) else group: choice}
+            for group, choice in _DEFAULTS.items()
+        ]
+        root: dict[str, Any] = {
+            "defaults": [*groups, {"override /hydra/launcher": "apparatus"}, "_self_"],
+            "hydra": {
+                "mode": "MULTIRUN",  # Hydra calls a launcher in this mode only; a run without a sweep is one of one job
+                "sweep": {"dir": "outputs/${mini.run_id:}", "subdir": "${hydra.job.num}"},
+            },
+        }
+        config = OmegaConf.create(root)
+        results = DictConfig(options.defaults(Results), flags={"struct": False})
+        OmegaConf.update(config, "hydra.launcher.results", results)
+        return config
 
 
-_GROUPS = ("apparatus", "gpu", "image")
-_FIXED = {"gpu": ("none", *OFFERED), "image": ("auto",), "apparatus": registry.OWN}
-
-
-def _engines(name: str) -> list[str]:
-    """The engines, if one is asked for that is not of this package: only then what is installed is looked through."""
-    return registry.kinds() if name else []
-
-
-def _values(group: str, name: str) -> dict[str, object]:
+def _values(group: str, name: str) -> dict[str, Any]:
     if group == "apparatus":
         return {"kind": name, **options.defaults(registry.find(name).options)}
     if group == "gpu":

@@ -27,7 +27,10 @@ class ApparatusLauncherConf:
     """`hydra/launcher=apparatus`.
 
     Args:
-        apparatus: Where the jobs run of an application that has no group `apparatus` in its config.
+        apparatus: Where the jobs run: the group `apparatus`, or only the name of an engine.
+        gpu: The group `gpu`.
+        image: The group `image`.
+        results: How the table is shown.
         if_exists: What is done with a run folder that exists already: `refuse` it, or `set_aside`: rename it.
         resume: A run, or `latest`; jobs that are done there, with the same config, are taken over and not run again.
         only: With `resume`: of what is not done, run this job alone.
@@ -37,7 +40,10 @@ class ApparatusLauncherConf:
     """
 
     _target_: str = "hydra_plugins.mini_launcher.launcher.ApparatusLauncher"
-    apparatus: str = "local"
+    apparatus: Any = "local"
+    gpu: Any = None
+    image: Any = None
+    results: Any = None
     if_exists: IfExists = IfExists.refuse
     resume: str | None = None
     only: int | None = None
@@ -56,7 +62,10 @@ class ApparatusLauncher(Launcher):
 
     def __init__(
         self,
-        apparatus: str = "local",
+        apparatus: Any = "local",
+        gpu: Any = None,
+        image: Any = None,
+        results: Any = None,
         if_exists: IfExists = IfExists.refuse,
         resume: str | None = None,
         only: int | None = None,
@@ -64,7 +73,7 @@ class ApparatusLauncher(Launcher):
         budget: Any = None,
         detach: bool = False,
     ) -> None:
-        self._default, self._if_exists = apparatus, if_exists
+        self._if_exists = if_exists
         self._more = {"resume": resume, "only": only, "max_failures": max_failures, "budget": budget, "detach": detach}
         self._sweep: Sweep | None = None
 
@@ -74,9 +83,7 @@ class ApparatusLauncher(Launcher):
 
         # By name: Hydra may have imported this module twice, and then there are two such enums.
         set_aside = self._if_exists.name == IfExists.set_aside.name
-        self._sweep = Sweep(
-            hydra_context, task_function, config, default=self._default, set_aside=set_aside, **self._more
-        )
+        self._sweep = Sweep(hydra_context, task_function, config, set_aside=set_aside, **self._more)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run one batch of jobs to its end."""

@@ -1,4 +1,4 @@
-"""The config groups `gpu` and `image`: what a job needs, whichever engine runs it."""
+"""The config groups that are the same for all engines: `gpu`, `image`, and `results`."""
 
 from __future__ import annotations
 
@@ -63,3 +63,12 @@ class Image:
     hf_cache: bool = option(
         False, "keep what jobs download from Hugging Face on a volume all containers share", boolean
     )
+
+
+@dataclass(frozen=True)
+class Results:
+    """`results.…`: how the table of a run is shown."""
+
+    sort: str | None = option(None, "the column to sort by: `accuracy`, or `-accuracy` to begin with the highest", text)
+    columns: tuple[str, ...] | None = option(None, "the columns to show; null: what was swept, and the metrics", texts)
+    rows: int = option(20, "how many rows to show; the file has them all", whole(0))

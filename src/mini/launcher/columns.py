@@ -13,10 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 from mini import fallbacks
 from mini.launcher import supported
 from mini.launcher.fast.yaml import SCALARS
-from mini.launcher.spec import GROUPS
 from mini.runs.values import flatten
 
-_NOT_CONFIG = (*GROUPS, "results", "hydra")  # parts of the config that say nothing of what was computed
+_NOT_CONFIG = ("hydra",)  # says nothing of what was computed
 
 
 def config_columns(

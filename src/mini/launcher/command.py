@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mini import fallbacks
 from mini.launcher import supported
+from mini.launcher.short_forms import Ownership
 
 REPORTED = "_mini_reported"
 """The attribute of an exception that the user has already been told of."""
@@ -52,6 +53,7 @@ def refuse(error: BaseException, code: int = 2) -> NoReturn:
 def _with_our_errors(run_app: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(run_app)
     def _run_app(*, hydra: Any, config_name: str | None, overrides: list[str], **others: Any) -> None:
+        Ownership.primary = config_name
         if not _is_mini(hydra, config_name):
             run_app(hydra=hydra, config_name=config_name, overrides=overrides, **others)
             return

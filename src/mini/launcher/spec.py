@@ -10,9 +10,6 @@ from mini.apparatus import options, registry
 from mini.apparatus.groups import Gpu, Image
 from mini.apparatus.options import Options
 
-GROUPS = ("apparatus", "gpu", "image")
-"""The config groups that say where a job runs. What it computes does not depend on them."""
-
 
 @dataclass(frozen=True)
 class Spec:
@@ -31,18 +28,19 @@ class Spec:
     image: Image
 
 
-def parse(config: Mapping[str, Any], default: str = "local") -> Spec:
+def parse(config: Mapping[str, Any]) -> Spec:
     """Check the groups of a job's config.
 
     Args:
-        config: Plain values of `apparatus`, `gpu` and `image`; each may be missing.
-        default: The engine where the config names none.
+        config: Plain values of `apparatus`, `gpu` and `image`; each may be missing, and `apparatus` may be a name only.
 
     Raises:
         OptionError: A key or an engine is unknown, with the valid ones, or a value has the wrong type.
     """
     given = config.get("apparatus") or {}
-    kind = given.get("kind", default) if isinstance(given, Mapping) else default
+    if isinstance(given, str):
+        given = {"kind": given}
+    kind = given.get("kind", "local") if isinstance(given, Mapping) else "local"
     schema = registry.find(str(kind)).options
     own = {name: value for name, value in given.items() if name != "kind"} if isinstance(given, Mapping) else given
     return Spec(

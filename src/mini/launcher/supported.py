@@ -18,6 +18,7 @@ callbacks), and OmegaConf 2.4 writes YAML with libyaml itself: there the general
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ from hydra._internal import config_loader_impl
 from hydra._internal import utils as hydra_utils
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core import utils as hydra_core_utils
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
@@ -38,6 +40,8 @@ from omegaconf._utils import _resolve_optional, get_omega_conf_dumper, split_key
 from omegaconf.base import Node
 from omegaconf.basecontainer import BaseContainer
 from omegaconf.omegaconf import _node_wrap
+
+from mini.launcher import short_forms
 
 try:
     from hydra._internal.logging_config import configure_logging
@@ -288,6 +292,44 @@ def set_task_overrides(config: DictConfig, overrides: Sequence[Override]) -> Non
         exclude_keys=naming.exclude_keys,
     )
     assign(child(job, "override_dirname"), text)
+
+
+# Short forms.
+
+
+def install_short_forms(own_source: type[Any]) -> None:
+    """Let Hydra understand the short forms of our options wherever it composes a config. A second call does nothing.
+
+    Args:
+        own_source: The class of our config source, which is told of the others.
+    """
+    if hasattr(ConfigLoaderImpl._apply_overrides_to_config, "__wrapped__"):
+        return
+    apply, compose = ConfigLoaderImpl._apply_overrides_to_config, ConfigLoaderImpl._compose_config_from_defaults_list
+    initialize = ConfigRepository.initialize_sources
+
+    @functools.wraps(apply)
+    def apply_long(overrides: list[Override], cfg: DictConfig) -> None:
+        apply(short_forms.lengthened(overrides, cfg), cfg)
+
+    @functools.wraps(compose)
+    def compose_and_adopt(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
+        config = compose(self, *args, **kwargs)
+        short_forms.adopt(config, own_source.ownership.is_applications)
+        return config
+
+    @functools.wraps(initialize)
+    def initialize_and_tell(self: ConfigRepository, *args: Any, **kwargs: Any) -> None:
+        initialize(self, *args, **kwargs)
+        own_source.ownership = short_forms.Ownership(
+            source
+            for source in self.sources
+            if type(source).__name__ != own_source.__name__ and source.provider != "hydra"
+        )
+
+    ConfigLoaderImpl._apply_overrides_to_config = staticmethod(apply_long)  # type: ignore[method-assign]
+    ConfigLoaderImpl._compose_config_from_defaults_list = compose_and_adopt  # type: ignore[method-assign]
+    ConfigRepository.initialize_sources = initialize_and_tell  # type: ignore[method-assign]
 
 
 # Running a job.

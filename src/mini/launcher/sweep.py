@@ -21,13 +21,14 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from mini import batch, combine, project
-from mini.apparatus import handle, registry
+from mini.apparatus import handle, options, registry
 from mini.apparatus.base import Apparatus
+from mini.apparatus.groups import Results
 from mini.display import terminal
 from mini.errors import CloudError, RecordError, StorageError, UsageError
 from mini.job import Failure, Job, Outcome, State
 from mini.launcher import overrides as override_text
-from mini.launcher import spec, supported
+from mini.launcher import short_forms, spec, supported
 from mini.launcher.asked import lasting, program
 from mini.launcher.columns import config_columns
 from mini.launcher.command import refuse
@@ -55,7 +56,6 @@ class Sweep:
         context: Hydra's.
         task_function: The application's.
         config: Of the sweep as a whole.
-        default: The kind of apparatus for configs that name none.
         set_aside: Whether a run folder that exists is renamed, rather than refused.
         resume: A run whose finished jobs are taken over, or `latest`; the run folder itself: in place.
         only: Of what is not done, run this job alone.
@@ -70,7 +70,6 @@ class Sweep:
         task_function: TaskFunction,
         config: DictConfig,
         *,
-        default: str,
         set_aside: bool,
         resume: str | None,
         only: int | None,
@@ -78,12 +77,7 @@ class Sweep:
         budget: Any,
         detach: bool,
     ) -> None:
-        self._context, self._task_function, self._config, self._default = (
-            context,
-            task_function,
-            config,
-            default,
-        )
+        self._context, self._task_function, self._config = context, task_function, config
         compose.install(context)
         validation.install()
         self._apparatus: dict[object, Apparatus] = {}
@@ -93,6 +87,7 @@ class Sweep:
         self._done: dict[str, tuple[Path, Record]] = {}
         self._attempts: dict[int, int] = {}
         try:
+            self._results = options.parse(Results, _plain(config.hydra.launcher.get("results")) or {}, "results")
             seconds = duration(budget)
             self._limits = Limits(max_failures, time.time() + seconds if seconds is not None else None)
             if resume is not None:
@@ -322,12 +317,10 @@ class Sweep:
         return blake2b(repr((what, sorted(columns.items()))).encode(), digest_size=16).hexdigest()
 
     def _spec(self, config: DictConfig, index: int) -> Spec:
-        groups = {}
-        for name in spec.GROUPS:
-            node = config.get(name)
-            groups[name] = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        launcher = config.hydra.launcher
+        groups = {name: _plain(launcher.get(name)) for name in short_forms.GROUPS}
         try:
-            return spec.parse(groups, self._default)
+            return spec.parse(groups)
         except UsageError as error:
             raise type(error)(f"job {index}: {error}") from None
 
@@ -360,13 +353,12 @@ class Sweep:
     def _report(self) -> None:
         """Leave the combined table, and show it."""
         table, problems = combine.write(self._folder)
-        wanted = OmegaConf.to_container(self._config.get("results") or OmegaConf.create({}), resolve=True)
-        assert isinstance(wanted, dict)
+        wanted = self._results
         out = terminal.console()
         if not table.is_empty():
-            table, complaint = terminal.best_first(table, wanted.get("sort"))
-            rows = int(wanted.get("rows") or 20)
-            out.print(terminal.results(table, terminal.columns(table, wanted.get("columns")), rows))
+            table, complaint = terminal.best_first(table, wanted.sort)
+            rows = wanted.rows
+            out.print(terminal.results(table, terminal.columns(table, wanted.columns), rows))
             if table.height > rows:
                 out.print(f"… {table.height - rows} more rows in the table")
             for line in terminal.failures(table):
@@ -378,3 +370,7 @@ class Sweep:
         counts = dict(table["state"].value_counts().iter_rows())
         total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
         out.print(f"{total} → {os.path.relpath(self._folder.path)}/results.parquet", soft_wrap=True)
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

@@ -26,7 +26,7 @@ from omegaconf.base import Node
 from omegaconf.errors import OmegaConfBaseException
 
 from mini import fallbacks
-from mini.launcher import supported
+from mini.launcher import short_forms, supported
 from mini.launcher.fast import grammar
 from mini.launcher.overrides import parse
 from mini.launcher.supported import ConfigLoaderImpl
@@ -266,7 +266,8 @@ class TemplateLoader(ConfigLoader):
     def _is_group(self, override: Override) -> bool:
         line = override.input_line or ""
         if line not in self._chooses_group:
-            self._chooses_group[line] = supported.chooses_group(self._repository, override)
+            of_ours = short_forms.short_name(override) is not None  # it may change what is under `hydra`
+            self._chooses_group[line] = of_ours or supported.chooses_group(self._repository, override)
         return self._chooses_group[line]
 
     # The methods of Hydra's ConfigLoader that have to be there.

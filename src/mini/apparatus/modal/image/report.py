@@ -54,11 +54,11 @@ def _compose(config: Path, overrides: Sequence[str]) -> Any:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    folder, name = (config.parent, config.stem) if config.exists() else (SOURCE / "mini" / "conf", "mini")
+    folder, name = (config.parent, config.stem) if config.exists() else (SOURCE / "mini", "mini")
     try:
         with initialize_config_dir(str(folder.absolute()), version_base="1.3"):
-            composed = compose(name, [*overrides, "hydra.mode=MULTIRUN"])
-            node = composed.get("image")
+            composed = compose(name, [*overrides, "hydra.mode=MULTIRUN"], return_hydra_config=True)
+            node = OmegaConf.select(composed, "hydra.launcher.image")
             return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(str(error)) from error

@@ -1,1 +1,0 @@
-"""The config groups every application gets."""

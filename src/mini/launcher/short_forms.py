@@ -1,0 +1,131 @@
+"""The short forms of our options: `apparatus.workers=4` stands for `hydra.launcher.apparatus.workers=4`.
+
+Everything of ours lives under `hydra.launcher`, so that an application's config stays its own. What users type are the
+short forms: groups (`apparatus=modal`, `gpu=a100,h100`) and values (`gpu.count=2`, `results.sort=-accuracy`), on the
+command line and in the application's config files. A name that the application uses itself, for a group or a key, is
+the application's; then the group is called `mini/NAME`, and a value has its long form.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+GROUPS = ("apparatus", "gpu", "image")
+"""The config groups of ours."""
+
+NAMES = (*GROUPS, "results")
+"""What has a short form."""
+
+PREFIX = "hydra.launcher."
+"""Where it is."""
+
+LONG_GROUPS = "mini/"
+"""What a group of ours begins with where its short name is the application's."""
+
+_LAUNCHER = "hydra_plugins.mini_launcher.launcher.ApparatusLauncher"
+
+
+class Ownership:
+    """Whether a name is the application's, by the configs that Hydra finds.
+
+    Args:
+        sources: All of Hydra's config sources but ours, in order.
+    """
+
+    primary: str | None = None
+    """The application's primary config, where that is known."""
+
+    def __init__(self, sources: Iterable[Any]) -> None:
+        self._sources = list(sources)
+        self._answers: dict[tuple[str, str | None], bool] = {}
+
+    def is_applications(self, name: str) -> bool:
+        """Whether the application has a group or a key of this name.
+
+        A group whose configs go into ours (`# @package hydra.launcher.image`) only adds choices.
+        """
+        key = (name, Ownership.primary)
+        if key not in self._answers:
+            self._answers[key] = any(
+                self._has_group(source, name) or self._has_key(source, name) for source in self._sources
+            )
+        return self._answers[key]
+
+    def _has_group(self, source: Any, name: str) -> bool:
+        if not source.available() or not source.is_group(name):
+            return False
+        configs = source.list(name, ObjectType.CONFIG)
+        packages = {_load(source, f"{name}/{config}", "header", {}).get("package") for config in configs}
+        return packages != {PREFIX + name}
+
+    def _has_key(self, source: Any, name: str) -> bool:
+        if not source.available():
+            return False
+        configs = source.list("", ObjectType.CONFIG) if Ownership.primary is None else [Ownership.primary]
+        return any(
+            name in (_load(source, config, "config", ()) or ()) for config in configs if source.is_config(config)
+        )
+
+
+def _load(source: Any, path: str, part: str, otherwise: Any) -> Any:
+    try:
+        return getattr(source.load_config(path), part)
+    except (HydraException, OmegaConfBaseException, OSError, ValueError):
+        return otherwise  # Hydra meets the mistake when it needs the config, and says so
+
+
+def lengthened(overrides: list[Override], config: DictConfig) -> list[Override]:
+    """Overrides of values, short forms of ours in their long form.
+
+    Args:
+        overrides: As parsed; they are not changed.
+        config: What they are applied to.
+    """
+    if not is_ours(config):
+        return overrides
+    return [_lengthened(override, config) for override in overrides]
+
+
+def _lengthened(override: Override, config: DictConfig) -> Override:
+    name = short_name(override)
+    if name is None or name in config or override.is_add():
+        return override
+    long = copy.copy(override)
+    long.key_or_group = PREFIX + override.key_or_group
+    return long
+
+
+def short_name(override: Override) -> str | None:
+    """The name of ours that an override's key begins with; None where it does not."""
+    name = override.key_or_group.split(".", 1)[0].split("[", 1)[0]
+    return name if name in NAMES else None
+
+
+def adopt(config: DictConfig, is_applications: Callable[[str], bool]) -> None:
+    """Move what config files say in short form to where it belongs.
+
+    Args:
+        config: As composed from files; changed.
+        is_applications: Whether a name is the application's.
+    """
+    if not is_ours(config):
+        return
+    for name in NAMES:
+        if name in config and OmegaConf.is_dict(config.get(name)) and not is_applications(name):
+            with open_dict(config):
+                given = config.pop(name)
+                target = config.hydra.launcher
+                target[name] = OmegaConf.merge(target[name], given) if OmegaConf.is_dict(target.get(name)) else given
+
+
+def is_ours(config: DictConfig) -> bool:
+    """Whether the launcher of a config is ours."""
+    return bool(OmegaConf.select(config, "hydra.launcher._target_") == _LAUNCHER)
