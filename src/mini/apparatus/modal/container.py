@@ -20,7 +20,7 @@ from mini.errors import RecordError
 from mini.job import Failure, Outcome, State
 from mini.runs import layout, records
 from mini.runs.folder import RunFolder
-from mini.worker import execution
+from mini.worker import capture, execution
 from mini.worker.pickling import Call
 
 ROOT = "/root"
@@ -119,6 +119,7 @@ def _execute(digest: str, function: bytes | None, call: Call) -> Outcome:
             return execution.execute(
                 function if function is not None else _shared(digest),
                 call,
+                capture=capture.to_file_and_shown if LOGS in os.environ else capture.to_file,
                 limit=int(os.environ.get(RESULT_LIMIT, "0")) or None,
                 interrupts=(InputCancellation, Stopped),
                 passes=(KeyboardInterrupt,),  # a preemption: the input will be given to another container
