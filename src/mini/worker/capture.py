@@ -38,10 +38,11 @@ def to_file(path: Path) -> Iterator[None]:
             yield
     finally:
         _flush()
-        for fd, original in zip((1, 2), saved, strict=True):
-            os.dup2(original, fd)
-            os.close(original)
-        os.close(log)
+        with contextlib.suppress(OSError):  # the job has closed all files
+            for fd, original in zip((1, 2), saved, strict=True):
+                os.dup2(original, fd)
+                os.close(original)
+            os.close(log)
 
 
 @contextlib.contextmanager
