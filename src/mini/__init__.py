@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mini.apparatus.rehearsal.apparatus import RehearsalApparatus
     from mini.errors import MiniError
     from mini.job import Job, JobError, Outcome, State
-    from mini.worker.context import job_dir, progress
+    from mini.worker.context import attempt, job_dir, progress
 
 # Hydra imports this package at the start of every application: everything is imported when it is first used.
 _HOMES = {
@@ -28,6 +28,7 @@ _HOMES = {
     "RehearsalApparatus": "mini.apparatus.rehearsal.apparatus",
     "Run": "mini.apparatus.handle",
     "State": "mini.job",
+    "attempt": "mini.worker.context",
     "job_dir": "mini.worker.context",
     "progress": "mini.worker.context",
 }
@@ -44,6 +45,7 @@ __all__ = [
     "RehearsalApparatus",
     "Run",
     "State",
+    "attempt",
     "job_dir",
     "progress",
 ]

@@ -7,10 +7,13 @@ import io
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+_FOLLOW = 0.2  # seconds between two looks at whether a log has grown
+_CHUNK = 2**16  # bytes
 _FORMAT = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"
 
 
@@ -31,14 +34,50 @@ def to_file(path: Path) -> Iterator[None]:
     try:
         for fd in (1, 2):
             os.dup2(log, fd)
-        with _log_to_stderr():
+        with _any_text(), _log_to_stderr():
             yield
     finally:
         _flush()
-        for fd, original in zip((1, 2), saved, strict=True):
-            os.dup2(original, fd)
-            os.close(original)
-        os.close(log)
+        with contextlib.suppress(OSError):  # the job has closed all files
+            for fd, original in zip((1, 2), saved, strict=True):
+                os.dup2(original, fd)
+                os.close(original)
+            os.close(log)
+
+
+@contextlib.contextmanager
+def to_file_and_shown(path: Path) -> Iterator[None]:
+    """As `to_file`; what arrives in the file is shown where this process prints, too.
+
+    A thread follows the file: what a crash leaves unshown is in the file all the same.
+
+    Args:
+        path: The file; appended to, its folder made.
+    """
+    start = path.stat().st_size if path.exists() else 0
+    shown, over = os.dup(1), threading.Event()
+    thread = threading.Thread(target=_follow, args=(path, start, shown, over), name="mini-log", daemon=True)
+    try:
+        with to_file(path):
+            thread.start()
+            yield
+    finally:
+        over.set()
+        thread.join()
+        os.close(shown)
+
+
+def _follow(path: Path, start: int, target: int, over: threading.Event) -> None:
+    with path.open("rb", buffering=0) as log, contextlib.suppress(OSError):  # nobody looks any more
+        log.seek(start)
+        while True:
+            is_over = over.is_set()  # before the last look
+            while data := memoryview(log.read(_CHUNK)):
+                while data:
+                    data = data[os.write(target, data) :]
+            if is_over:
+                return
+            over.wait(_FOLLOW)
 
 
 @contextlib.contextmanager
@@ -62,6 +101,22 @@ def tee(path: Path) -> Iterator[None]:
             sys.stdout, sys.stderr = before
 
 
+@contextlib.contextmanager
+def _any_text() -> Iterator[None]:
+    """Let the log be UTF-8 whatever the terminal's encoding is, and no text fail to be printed."""
+    streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)]
+    before = [(stream.encoding, stream.errors) for stream in streams]
+    for stream in streams:
+        with contextlib.suppress(ValueError):  # closed
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, (encoding, errors) in zip(streams, before, strict=True):
+            with contextlib.suppress(ValueError):
+                stream.reconfigure(encoding=encoding, errors=errors)
+
+
 class _Tee:
     def __init__(self, stream: TextIO, log: TextIO) -> None:
         self._stream, self._log = stream, log
@@ -69,7 +124,11 @@ class _Tee:
     def write(self, text: str) -> int:
         if not self._log.closed:  # a logging handler may keep this object for longer than the job
             self._log.write(text)
-        return self._stream.write(text)
+        try:
+            return self._stream.write(text)
+        except UnicodeEncodeError as error:  # the terminal cannot show it; that is no reason for the job to fail
+            self._stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
+            return len(text)
 
     def writelines(self, lines: Any) -> None:
         for line in lines:

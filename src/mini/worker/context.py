@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mini.runs.live import write_live
+from mini.runs.live import read_live, write_live
 
 _MOMENT = 0.2  # seconds until a job is said to be running
 _INTERVAL = 0.2  # seconds between two writes of a job's live file
@@ -27,7 +27,7 @@ class Context:
 
     Args:
         index: The job's index.
-        attempt: Which try this is.
+        attempt: Which try this is, of those that `retries` allows.
         folder: The job's folder.
         record: Whether the folder is kept up to date with what the job does.
         row: Columns for the job's record; whoever runs inside the job may add some.
@@ -40,6 +40,12 @@ class Context:
     row: dict[str, Any] = field(default_factory=dict)
     is_calling: bool = False
     """Whether its function runs just now; else it is being prepared, or recorded."""
+
+    interruption: BaseException | None = None
+    """What somebody raised in it who takes its place away: whatever the job made of that, it will run again."""
+
+    tries: int = 1
+    """How often it has begun, as far as its folder tells."""
 
     _live: dict[str, Any] = field(default_factory=dict)
     _written: float = 0.0
@@ -62,8 +68,12 @@ class Context:
     def begin(self, started: float) -> None:
         """Note that the job runs, once it has for a moment: most of a short job's time would go into that."""
         self._live["started"] = started
+        self.tries = self.attempt
         if self.folder is None or not self.record:
             return
+        before = read_live(self.folder)  # of one that had no end
+        if before is not None:
+            self.tries = max(self.tries, int(before.get("tries") or before.get("attempt") or 0) + 1)
         self._timer = threading.Timer(_MOMENT, self.live, kwargs={"force": True})
         self._timer.daemon = True
         self._timer.start()
@@ -75,9 +85,14 @@ class Context:
         if self._timer is not None:
             self._timer.cancel()
 
+    def leave(self) -> None:
+        """Note that the job runs no more and has no end: it will begin once more."""
+        self.live(force=True)
+        self.end()
+
     def _write(self, now: float) -> None:
         assert self.folder is not None
-        beat = {"index": self.index, "attempt": self.attempt, "pid": os.getpid(), "beat": now}
+        beat = {"index": self.index, "attempt": self.attempt, "tries": self.tries, "pid": os.getpid(), "beat": now}
         write_live(self.folder, beat | self._live)
 
     def said(self) -> dict[str, Any]:
@@ -113,6 +128,19 @@ def job_dir() -> Path:
         folder = _hydra_output_dir() or _loose_folder()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def attempt() -> int:
+    """Which try of the running job this is.
+
+    A job that writes checkpoints into `job_dir()` can go on from the last one if this is not the first try: the folder
+    has what earlier tries left there.
+
+    Returns:
+        1 for the first. More if an earlier one failed and `retries` allowed another, or was interrupted: its container
+        was taken away, or its process died.
+    """
+    return _current.tries if _current is not None else 1
 
 
 def progress(step: int, total: int | None = None, **metrics: float) -> None:

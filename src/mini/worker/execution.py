@@ -6,12 +6,14 @@ This is the one place that catches whatever a user's function raises.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -22,11 +24,14 @@ import cloudpickle
 from mini.errors import ResultTooLarge
 from mini.job import Failure, Outcome, State
 from mini.runs import layout, records
+from mini.runs.live import read_live
 from mini.runs.values import metrics
 from mini.worker import capture, context, pickling
 from mini.worker.pickling import Call
 
 _OWN = ("mini", "hydra", "hydra_plugins")  # packages whose frames say nothing about the user's mistake
+
+_PATIENCE = 15.0  # seconds for another process to leave the job's folder: its warden ends it within a few
 
 Capture = Callable[[Path], AbstractContextManager[None]]
 OnError = Callable[[BaseException], None]
@@ -74,11 +79,11 @@ def execute(
         Interrupted: At one of `interrupts`, with an outcome in state `CANCELLED`.
     """
     folder = Path(call.folder) if call.folder else None
+    pid = os.getpid()
     here = context.Context(call.index, call.attempt, folder, call.record, dict(call.row))
     before = context.enter(here)
     recorded = folder is not None and call.record
     started = time.time()
-    here.begin(started)
 
     def outcome(state: State, *, pickled: bytes | None = None, failure: Failure | None = None) -> Outcome:
         result = Outcome(
@@ -99,36 +104,100 @@ def execute(
         return result
 
     try:
-        with capture(folder / layout.LOG) if recorded and folder else contextlib.nullcontext():
-            if call.attempt > 1 and recorded:
-                print(f"--- attempt {call.attempt} ---", flush=True)
-            try:
-                here.is_calling = True
-                value = _call(shared, call)
-                here.is_calling = False
-                pickled = pickling.dumps(value, f"the value returned by job {call.index}")
-                if limit is not None and len(pickled) > limit:
-                    raise ResultTooLarge(
-                        f"job {call.index} returned {len(pickled) / 2**20:.1f} MiB, and the limit is "
-                        f"{limit / 2**20:g} MiB; write it to job_dir() and return a summary, or raise result_limit"
-                    )
-                here.row.update(metrics(value))
-            except BaseException as error:
-                here.is_calling = False
-                if isinstance(error, passes):
-                    here.end()
-                    raise
-                failure = describe(error)
-                if recorded:
-                    print(failure.traceback, end="", flush=True)
-                if isinstance(error, interrupts):
-                    raise Interrupted(outcome(State.CANCELLED, failure=failure)) from error
-                if on_error is not None:
-                    on_error(error)
-                return outcome(State.FAILED, failure=failure)
-        return outcome(State.DONE, pickled=pickled)
+        with _claimed(folder) if recorded and folder else nullcontext():
+            here.begin(started)
+            with capture(folder / layout.LOG) if recorded and folder else nullcontext():
+                if call.attempt > 1 and recorded:
+                    print(f"--- attempt {call.attempt} ---", flush=True)
+                try:
+                    try:
+                        here.is_calling = True
+                        value = _call(shared, call)
+                    finally:
+                        here.is_calling = False
+                        _end_copies(pid)
+                    if here.interruption is not None:
+                        raise here.interruption
+                    pickled = pickling.dumps(value, f"the value returned by job {call.index}")
+                    if limit is not None and len(pickled) > limit:
+                        raise ResultTooLarge(
+                            f"job {call.index} returned {len(pickled) / 2**20:.1f} MiB, and the limit is "
+                            f"{limit / 2**20:g} MiB; write it to job_dir() and return a summary, or raise result_limit"
+                        )
+                    here.row.update(metrics(value))
+                except BaseException as error:
+                    if here.interruption is not None or isinstance(error, passes):
+                        here.leave()
+                        raise (here.interruption or error) from None
+                    failure = describe(error)
+                    if recorded and folder:
+                        _show(failure.traceback, folder)
+                    if isinstance(error, interrupts):
+                        raise Interrupted(outcome(State.CANCELLED, failure=failure)) from error
+                    if on_error is not None:
+                        on_error(error)
+                    return outcome(State.FAILED, failure=failure)
+            return outcome(State.DONE, pickled=pickled)
+    except _InUse as error:
+        recorded = False  # the record is another's to write
+        return outcome(State.FAILED, failure=Failure("FolderInUse", str(error)))
     finally:
         context.enter(before)
+
+
+class _InUse(Exception):
+    """Another process works in the job's folder."""
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Be the one process that works in a job's folder; another may still be on its way to its end.
+
+    Raises:
+        _InUse: It is there to stay.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder / layout.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    pid = (read_live(folder) or {}).get("pid", "unknown")
+                    raise _InUse(
+                        f"another process (its number was {pid} last) still works in {folder}; wait until it ends, or "
+                        "end it, and run this job again"
+                    ) from None
+                time.sleep(0.1)
+                continue
+            except OSError:  # a file system without locks
+                pass
+            break
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # the job has closed it
+            fcntl.flock(handle, fcntl.LOCK_UN)  # a process that it has left may have a copy
+            os.close(handle)
+
+
+def _end_copies(pid: int) -> None:
+    """End this process if the job made it by a fork: only the one that began the job may go on here."""
+    if os.getpid() != pid:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        os._exit(0)
+
+
+def _show(text: str, folder: Path) -> None:
+    """Print into the log, though the job may have closed what prints go to."""
+    try:
+        print(text, end="", flush=True)
+    except Exception:  # noqa: BLE001 - whatever the job has put into the place of stdout
+        with (folder / layout.LOG).open("a", encoding="utf-8", errors="backslashreplace") as log:
+            log.write(text)
 
 
 def _call(shared: bytes, call: Call) -> Any:

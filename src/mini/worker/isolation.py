@@ -77,7 +77,17 @@ class Snapshot:
         self._logging.restore()
         if not self._shared:
             _reseed()
-        return all(stream is None or not stream.closed for stream in (sys.stdout, sys.stderr))
+        self._reopen()
+        return True
+
+    def _reopen(self) -> None:
+        """New streams in the place of those that the job has closed."""
+        for fd, name in ((1, "stdout"), (2, "stderr")):
+            stream = self._sys[name]
+            if stream is not None and stream.closed:
+                new = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+                self._sys[name] = new
+                setattr(sys, name, new)
 
     def _restore_signals(self) -> None:
         for timer in _TIMERS:

@@ -38,6 +38,10 @@ class Stopped(BaseException):
     """Raised in a job that shall stop."""
 
 
+class Preempted(KeyboardInterrupt):
+    """Raised in a job whose container is about to be taken away; the job will run again in another."""
+
+
 def key(digest: str, folder: str | None, index: int) -> str:
     """What a job is called among all of a session.
 
@@ -88,6 +92,8 @@ class Beat:
     def during(self, call: Call, digest: str, give_up: Callable[[], None]) -> Iterator[None]:
         """While the block lasts, say how far the job is, and raise `Stopped` in it when it shall stop.
 
+        SIGINT, which a container gets when it must make room, raises `Preempted`.
+
         Args:
             call: The job.
             digest: Of its function.
@@ -99,15 +105,17 @@ class Beat:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, name="mini-beat", daemon=True)
                 self._thread.start()
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGUSR2, _raise_stopped) if in_main_thread else None
+        handlers: dict[signal.Signals, Any] = {signal.SIGUSR2: _raise_stopped, signal.SIGINT: _raise_preempted}
+        if threading.current_thread() is not threading.main_thread():
+            handlers = {}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
         finally:
             with self._changed:
                 self._running = None
-            if in_main_thread:
-                signal.signal(signal.SIGUSR2, before or signal.SIG_DFL)
+            for number, handler in before.items():
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def _watch(self) -> None:
         while True:
@@ -158,6 +166,13 @@ def _raise_stopped(*_: object) -> None:
     here = context.current()
     if here is not None and here.is_calling:  # and not meanwhile at an end, with an outcome that stands
         raise Stopped("it was stopped")
+
+
+def _raise_preempted(*_: object) -> None:
+    here, error = context.current(), Preempted("the container must go")
+    if here is not None and here.is_calling:
+        here.interruption = error
+    raise error
 
 
 def _marked() -> frozenset[str]:

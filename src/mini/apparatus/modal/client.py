@@ -123,7 +123,7 @@ def _build_log(error: Any, client: Any) -> str:
 
         entries = modal.Image.from_id(error.image_id, client=client).logs.tail(entries=20)
         return "".join(entry.message for entry in entries)
-    return "its log is on Modal's dashboard; apparatus.logs=true shows it here"
+    return "its log is on Modal's dashboard"
 
 
 def valid_name(name: str) -> str:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from mini.apparatus.modal import ledger
-from mini.apparatus.modal.beat import Beat, Stopped
+from mini.apparatus.modal.beat import Beat, Preempted, Stopped
 from mini.errors import RecordError
 from mini.job import Failure, Outcome, State
 from mini.runs import layout, records
 from mini.runs.folder import RunFolder
-from mini.worker import execution
+from mini.worker import capture, execution, isolation
 from mini.worker.pickling import Call
 
 ROOT = "/root"
@@ -77,7 +77,7 @@ def execute(message: bytes) -> bytes:
     detached = ledger.current()
     began: list[Call] = []
     outcomes: list[Outcome] = []
-    since = time.monotonic()
+    since, here = time.monotonic(), isolation.Snapshot()
     try:
         for data in calls:
             if outcomes and time.monotonic() - since > GROUP_SECONDS:
@@ -86,10 +86,12 @@ def execute(message: bytes) -> bytes:
             refused = detached.refusal(began[-1]) if detached is not None else None
             with detached.until_deadline() if detached is not None else contextlib.nullcontext():
                 outcomes.append(refused or _execute(digest, function, began[-1]))
+            here.restore()
     except execution.Interrupted as interrupted:
         outcomes.append(interrupted.outcome)
         raise InputCancellation from interrupted
     finally:
+        here.restore()
         _commit(began)  # with what a job wrote that was interrupted: it runs again, here or elsewhere
         if detached is not None:
             for outcome in outcomes:
@@ -105,7 +107,6 @@ def _execute(digest: str, function: bytes | None, call: Call) -> Outcome:
     import modal
     from modal.exception import InputCancellation
 
-    os.chdir(os.environ.get("MINI_ROOT", ROOT))  # an earlier job may have left
     if int(os.environ.get(RETRIES, "0")):
         call = replace(call, attempt=_attempt(f"{digest}/{call.folder}/{call.index}"))
     before = _before(call)
@@ -119,12 +120,13 @@ def _execute(digest: str, function: bytes | None, call: Call) -> Outcome:
             return execution.execute(
                 function if function is not None else _shared(digest),
                 call,
+                capture=capture.to_file_and_shown if LOGS in os.environ else capture.to_file,
                 limit=int(os.environ.get(RESULT_LIMIT, "0")) or None,
                 interrupts=(InputCancellation, Stopped),
-                passes=(KeyboardInterrupt,),  # a preemption: the input will be given to another container
+                passes=(Preempted,),  # the input will be given to another container
                 where=where,
             )
-    except KeyboardInterrupt:
+    except Preempted:
         if int(os.environ.get(RETRIES, "0")):
             _dict().put(f"{digest}/{call.folder}/{call.index}", call.attempt - 1)  # it was no fault of the job's
         raise

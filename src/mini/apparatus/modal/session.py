@@ -17,7 +17,8 @@ from typing import Any
 from mini._tls import ensure_grpc_trusts_system_ca
 from mini.apparatus.modal import beat, ledger, preflight
 from mini.apparatus.modal.client import connect, disconnect, doing, off_loop, valid_name
-from mini.apparatus.modal.container import OUTPUTS, RESULT_LIMIT, RETRIES, ROOT, SHARED, VOLUME, execute
+from mini.apparatus.modal.container import LOGS, OUTPUTS, RESULT_LIMIT, RETRIES, ROOT, SHARED, VOLUME, execute
+from mini.apparatus.modal.logs import LogViewer
 from mini.apparatus.modal.plugin import ModalOptions
 from mini.apparatus.modal.volume import ModalVolume
 from mini.errors import UsageError
@@ -139,10 +140,14 @@ class Session:
         client, stack, app = self.client(), contextlib.ExitStack(), modal.App(self.name)
         with doing("open an app on Modal", client):
             known = {SHARED: self._dict_name, beat.PROGRESS: self._progress_name}
-            function = self._define(app, options, f"job-{key}", known)
             if options.logs:
-                stack.enter_context(modal.enable_output())
+                known[LOGS] = "1"
+            function = self._define(app, options, f"job-{key}", known)
+            viewer = LogViewer(app)
+            stack.callback(viewer.wait)  # when the app is closed
             stack.enter_context(app.run(client=client, environment_name=self._environment))
+            if options.logs:
+                viewer.start()
         return function, stack
 
     def _define(self, app: Any, options: ModalOptions, name: str, known: Mapping[str, str]) -> Any:
