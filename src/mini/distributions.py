@@ -1,14 +1,21 @@
-"""What the distributions installed here consist of."""
+"""What the distributions installed here consist of, and what they need."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Iterable, Iterator
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+OWN = "hydra-apparatus"
+"""The distribution that this package is in."""
 
 COMPILED = (".so", ".pyd", ".dylib")
 """Endings of files that are built for one kind of machine."""
@@ -32,10 +39,16 @@ def find(name: str) -> importlib.metadata.Distribution | None:
         return None
 
 
+def direct_url(distribution: importlib.metadata.Distribution) -> Mapping[str, Any] | None:
+    """Where a distribution was installed from, as PEP 610 has it; None for one of an index."""
+    text = distribution.read_text("direct_url.json")
+    found: Mapping[str, Any] | None = json.loads(text) if text else None
+    return found
+
+
 def commit(distribution: importlib.metadata.Distribution) -> str | None:
     """The git commit a distribution was installed from, if it was."""
-    text = distribution.read_text("direct_url.json")
-    found = json.loads(text).get("vcs_info", {}).get("commit_id") if text else None
+    found = (direct_url(distribution) or {}).get("vcs_info", {}).get("commit_id")
     return str(found) if found else None
 
 
@@ -65,20 +78,93 @@ def _cover(folder: Path, owned: set[Path]) -> list[Path]:
     return found
 
 
-def closure(names: Iterable[str]) -> list[importlib.metadata.Distribution]:
-    """Distributions with all that they need, as installed here."""
-    found: dict[str, importlib.metadata.Distribution] = {}
+def needed(
+    names: Iterable[str], *, markers: Mapping[str, str] | None = None, prune: Iterable[str] = ()
+) -> dict[str, importlib.metadata.Distribution | None]:
+    """What some requirements need in all, by name: each as it is installed here, or None where it is not.
+
+    Args:
+        names: Requirements, such as `modal` or `jax[cuda13]>=0.7`.
+        markers: The environment in which markers are evaluated; None for this one.
+        prune: Names that are left out, with what only they need.
+    """
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    pruned = {canonicalize_name(name) for name in prune}
+    found: dict[str, importlib.metadata.Distribution | None] = {}
+    seen: set[tuple[str, str]] = set()
     waiting = [Requirement(name) for name in names]
     while waiting:
         wanted = waiting.pop()
         name = canonicalize_name(wanted.name)
-        distribution = find(name)
-        if name in found or distribution is None:
+        new = {(name, extra) for extra in ("", *wanted.extras)} - seen
+        if name in pruned or not new:
             continue
-        found[name] = distribution
-        for text in distribution.requires or ():
-            needed = Requirement(text)
-            extras = wanted.extras or {""}
-            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
-                waiting.append(needed)
-    return list(found.values())
+        seen |= new
+        if name not in found:
+            found[name] = find(name)
+        distribution = found[name]
+        if distribution is not None:
+            waiting += requires(distribution, [extra for _, extra in new], markers)
+    return found
+
+
+def requires(
+    distribution: importlib.metadata.Distribution,
+    extras: Iterable[str] = ("",),
+    markers: Mapping[str, str] | None = None,
+) -> list[Requirement]:
+    """What a distribution itself asks for.
+
+    Args:
+        distribution: Of this environment.
+        extras: Its extras; the empty one stands for none.
+        markers: The environment in which markers are evaluated; None for this one.
+    """
+    from packaging.requirements import Requirement
+
+    known = [{**(markers or {}), "extra": extra} for extra in extras]
+    found = map(Requirement, distribution.requires or ())
+    return [one for one in found if one.marker is None or any(one.marker.evaluate(values) for values in known)]
+
+
+def of_folder(folder: Path) -> importlib.metadata.Distribution | None:
+    """The distribution that was installed from a folder here, or None."""
+    for distribution in importlib.metadata.distributions():
+        place = origin_folder(distribution)
+        if place is not None and place.resolve() == folder.resolve():
+            return distribution
+    return None
+
+
+def origin_folder(distribution: importlib.metadata.Distribution) -> Path | None:
+    """The folder or file here that a distribution was installed from; None where it is gone, or was none."""
+    place = urlsplit(str((direct_url(distribution) or {}).get("url", "")))
+    path = Path(unquote(place.path))
+    return path if place.scheme == "file" and path.exists() else None
+
+
+def closure(names: Iterable[str]) -> list[importlib.metadata.Distribution]:
+    """Distributions with all that they need, as installed here."""
+    return [distribution for distribution in needed(names).values() if distribution is not None]
+
+
+def copy(distribution: importlib.metadata.Distribution, target: Path) -> None:
+    """Put the files of a distribution into a folder for the path, its metadata too; as links where the disk allows.
+
+    Args:
+        distribution: Of this environment.
+        target: The folder.
+    """
+    for file in distribution.files or ():
+        source = Path(str(distribution.locate_file(file)))
+        if ".." in file.parts or is_cache(Path(str(file))) or not source.is_file():
+            continue
+        place = target / Path(str(file))
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(source.resolve(), place)
+            except OSError:  # another disk
+                shutil.copy2(source, place)

@@ -52,6 +52,12 @@ class Image:
     pip: tuple[str, ...] = option((), "Python packages beyond those of `uv.lock`", texts)
     run: tuple[str, ...] = option((), "shell commands", texts)
     env: Pairs = option((), "environment variables", pairs)
+    source: tuple[str, ...] | None = option(
+        None,
+        "packages, modules or folders that ship, such as `[train.py, helpers, lib/]`, where `lib/` is what is in lib; "
+        "null: what can be imported from the project",
+        texts,
+    )
     files: Pairs = option((), "files or folders here: the absolute path each shall have there", pairs)
     exclude_groups: tuple[str, ...] = option(("local", "dev"), "dependency groups that containers do without", texts)
     builder: str | None = option(

@@ -145,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     image.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for the application, such as image=cuda")
     image.add_argument("--diff", metavar="RUN", help="only what changed since the image of that run, layer by layer")
     image.add_argument("--config", default="conf/config.yaml", help="the application's config (conf/config.yaml)")
+    image.add_argument("--script", metavar="FILE", type=Path, help="what starts the application; its neighbours ship")
     image.add_argument("--json", action="store_true", help="for programs")
     image.set_defaults(do=_image)
     return parser
@@ -152,7 +153,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _image(chosen: argparse.Namespace) -> int:
     from mini import project
+    from mini.apparatus.modal import extra
+
+    extra.require("mini image")
     from mini.apparatus.modal.image import report
 
     root = project.root()
-    return report.show(root, root / chosen.config, chosen.overrides, diff=chosen.diff, as_json=chosen.json)
+    return report.show(
+        root, root / chosen.config, chosen.overrides, diff=chosen.diff, as_json=chosen.json, script=chosen.script
+    )

@@ -6,20 +6,19 @@ import contextlib
 import functools
 import os
 import sys
-import sysconfig
-import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from types import ModuleType
 from typing import Any, Self
 
 from mini.apparatus.base import Apparatus, Stream
 from mini.apparatus.groups import Image
-from mini.apparatus.modal import container, ledger, preflight
+from mini.apparatus.modal import container, extra, ledger, preflight
+from mini.apparatus.modal.archive import unpack
 from mini.apparatus.modal.client import valid_name
-from mini.apparatus.modal.image.plan import Plan, make_image, plan, too_large
+from mini.apparatus.modal.image import build, installed, source
+from mini.apparatus.modal.image.plan import Plan, plan, too_large
 from mini.apparatus.modal.plugin import ModalOptions
 from mini.apparatus.modal.session import Session, function_options
 from mini.apparatus.modal.stream import ModalStream
@@ -28,13 +27,11 @@ from mini.apparatus.options import fields
 from mini.errors import OptionError, UsageError, did_you_mean
 from mini.job import Job
 from mini.limits import Limits
-from mini.project import SOURCE, root
+from mini.project import root
 from mini.runs import layout
 from mini.runs.folder import RunFolder
 from mini.worker import pickling
 from mini.worker.pickling import Parcel
-
-_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 class ModalApparatus(Apparatus):
@@ -72,6 +69,7 @@ class ModalApparatus(Apparatus):
     def __init__(
         self, name: str = "mini", *, volume: str | None = None, project: Path | None = None, **options: Any
     ) -> None:
+        extra.require(f"apparatus={self.kind}")
         super().__init__(name, **options)
         valid = valid_name(name)
         self._project = project or root()
@@ -159,8 +157,7 @@ class ModalApparatus(Apparatus):
         archive = gatherer.run(container.gather, run, folders, None if limit is None else int(limit * 2**20))
         with tempfile.TemporaryDirectory() as temporary:
             home = self.volume.download(archive, Path(temporary, "home.tar.gz"))
-            with tarfile.open(home) as tar:
-                tar.extractall(folder.path, filter="data")
+            unpack(home, folder.path)
         self.volume.remove(archive)
 
     def encode(self, jobs: Sequence[Job]) -> list[Parcel]:
@@ -172,7 +169,8 @@ class ModalApparatus(Apparatus):
         moved = [
             replace(job, folder=str(on_volume(Path(job.folder)))) if job.record and job.folder else job for job in jobs
         ]
-        with pickling.by_value(_not_shipped(self._project)):
+        parts = _plan(self._spec, self._project).source.shipped
+        with pickling.by_value(source.by_value(parts)):
             return super().encode(moved)
 
     def plan(self) -> Plan | None:
@@ -182,9 +180,12 @@ class ModalApparatus(Apparatus):
             UsageError: As `mini.image.plan`.
         """
         given = self.options.image
-        if given is not None and not isinstance(given, Image):
-            return None
-        return _plan(given or Image(), self._project)
+        return _plan(self._spec, self._project) if given is None or isinstance(given, Image) else None
+
+    @property
+    def _spec(self) -> Image:
+        """The values of the group `image`; its defaults where a `modal.Image` was given."""
+        return self.options.image if isinstance(self.options.image, Image) else Image()
 
     def manifest(self) -> dict[str, Any]:
         """The plan of the image and the name of the volume, for `run.json`."""
@@ -195,7 +196,9 @@ class ModalApparatus(Apparatus):
     def _ensure_image(self) -> Any:
         """The `modal.Image` for these options: made once in a process for what is equal."""
         made = self.plan()
-        return self.options.image if made is None else _image(made)
+        if made is not None:
+            return _image(made)
+        return build.complete(self.options.image, _plan(self._spec, self._project))
 
     def _container(self, options: ModalOptions) -> tuple[Any, Mapping[str, str]]:
         """The image for some options, and what its containers find in their environment."""
@@ -249,7 +252,16 @@ def _in_outputs(folder: Path) -> str:
 
 @functools.cache
 def _plan(spec: Image, project: Path) -> Plan:
-    return plan(spec, project)
+    made = plan(spec, project)
+    if not made.requirements.locked:
+        _say(installed.NOTE)
+    return made
+
+
+@functools.cache
+def _say(what: str) -> None:
+    """To the person at the terminal, once."""
+    print(what, file=sys.stderr)
 
 
 @functools.cache
@@ -260,21 +272,4 @@ def _image(made: Plan) -> Any:
             f"{large}, which is nearly always a mistake; move what is large out of src/ and image.files, "
             "or allow it with image.max_upload=MIB (null: any size)"
         )
-    return make_image(made)
-
-
-def _not_shipped(project: Path) -> list[ModuleType]:
-    """The modules a container will not have: neither installed, nor under the project's `src/`."""
-    return [
-        module
-        for name, module in list(sys.modules.items())
-        if name not in ("__main__", "__mp_main__")
-        and isinstance(file := getattr(module, "__file__", None), str)
-        and not _is_shipped(file, project)
-    ]
-
-
-@functools.cache
-def _is_shipped(file: str, project: Path) -> bool:
-    there = (sys.prefix, sys.base_prefix, project / "src", SOURCE, *_INSTALLED)
-    return os.path.realpath(file).startswith(tuple(os.path.realpath(str(path)) + os.sep for path in there))
+    return build.make_image(made)

@@ -104,14 +104,18 @@ def _make(name: str, options: ModalOptions) -> ModalApparatus:
 
 
 def _attach(folder: RunFolder, place: Mapping[str, Any] | None) -> Attached:
+    from mini.apparatus.modal import extra
     from mini.apparatus.modal.runs import ModalRun
 
+    extra.require("a run on Modal")
     return ModalRun(folder, place)
 
 
 def _elsewhere() -> Elsewhere:
+    from mini.apparatus.modal import extra
     from mini.apparatus.modal.runs import ModalRuns
 
+    extra.require("a run on Modal")
     return ModalRuns()
 
 

@@ -7,11 +7,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from hashlib import blake2b
+from importlib.metadata import Distribution
 from pathlib import Path
 
+from mini import distributions
+from mini.apparatus.modal import extra
+from mini.apparatus.modal.image import installed
 from mini.apparatus.modal.image.plan import Plan
-from mini.apparatus.modal.image.requirements import CUDA, pylock
+from mini.apparatus.modal.image.requirements import CUDA, Pin, pylock
 from mini.errors import ImageError
 from mini.project import cache_folder
 
@@ -19,25 +24,34 @@ from mini.project import cache_folder
 def packages(plan: Plan, project: Path) -> Path:
     """The folder with the packages of a plan, without the group `cuda`; made if it is not there.
 
+    Those of `uv.lock` are installed by uv. Where there is no lock the versions are those that are installed here, and so
+    are the files.
+
     Args:
         plan: Of the image.
-        project: The folder with `uv.lock`.
+        project: The project's folder.
 
     Raises:
         ImageError: uv cannot install them; with what it says.
     """
     spec = plan.spec
-    pins = pylock(project, (*spec.exclude_groups, CUDA), plan.requirements.local)
-    text = repr((plan.python, sys.platform, platform.machine(), pins, spec.pip))
+    excluded = (*spec.exclude_groups, CUDA)
+    pins = pylock(project, excluded, plan.requirements.local) if plan.requirements.locked else None
+    copied = _beside(plan, pins) if pins is not None else installed.needed(project, excluded)
+    versions = sorted(f"{one.metadata['Name']} {one.version} {one.locate_file('')}" for one in copied)
+    text = repr((plan.python, sys.platform, platform.machine(), pins, versions, spec.pip))
     target = cache_folder("environments") / blake2b(text.encode(), digest_size=8).hexdigest()
     if target.is_dir():
         return target
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
         made = Path(temporary, "packages")
         made.mkdir()
-        lock = Path(temporary, "pylock.toml")
-        lock.write_text(pins)
-        _install(project, made, "--requirements", str(lock))
+        if pins is not None:
+            lock = Path(temporary, "pylock.toml")
+            lock.write_text(pins)
+            _install(project, made, "--requirements", str(lock))
+        for distribution in copied:
+            distributions.copy(distribution, made)
         if spec.pip:
             _install(project, made, *spec.pip)
         if not target.is_dir():  # another run may have been quicker
@@ -45,9 +59,20 @@ def packages(plan: Plan, project: Path) -> Path:
     return target
 
 
+def _beside(plan: Plan, pins: str) -> list[Distribution]:
+    """What the plan pins and the lock does not have: the needs of this package, where it is installed beside it."""
+    locked = {package["name"] for package in tomllib.loads(pins).get("packages", ())}
+    others: list[Pin] = [pin for pin in plan.requirements.pins if not pin.hashes and pin.name not in locked]
+    return [found for pin in others if (found := distributions.find(pin.name)) is not None]
+
+
 def _install(project: Path, target: Path, *what: str) -> None:
+    program = extra.uv()
+    if program is None:
+        raise ImageError("uv, which makes the environment of a rehearsal, is not installed; run `pip install uv`")
     done = subprocess.run(
-        ["uv", "pip", "install", "--quiet", "--color", "never", "--python", sys.executable, "--target", target, *what],
+        [program, "pip", "install", "--quiet", "--color", "never"]
+        + ["--python", sys.executable, "--target", str(target), *what],
         cwd=project,
         capture_output=True,
         text=True,

@@ -22,7 +22,9 @@ class RehearsalOptions(ModalOptions):
         "MiB; files up to this size come home after a run; null for all: the volume goes with the command",
         number(0),
     )
-    isolated: bool = option(True, "containers have what `uv.lock` pins, and not all that is installed here", boolean)
+    isolated: bool = option(
+        True, "containers have what the image would pin, and not all that is installed here", boolean
+    )
 
 
 def _make(name: str, options: RehearsalOptions) -> RehearsalApparatus:

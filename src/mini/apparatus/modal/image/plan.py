@@ -1,26 +1,27 @@
-"""The image a container is built from: what goes into it, as a plan that can be shown, and the `modal.Image` of a plan.
-
-The plan needs neither Modal nor a network. Nothing is built before a job is about to start.
-"""
+"""The plan of the image a container is built from: what goes into it. It needs neither Modal nor a network."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from mini import distributions
+from mini import project as projects
 from mini.apparatus.groups import Image
-from mini.apparatus.modal.container import ROOT
-from mini.apparatus.modal.image.requirements import Local, Requirements, uv_freeze
+from mini.apparatus.modal.image import installed, source
+from mini.apparatus.modal.image.requirements import Local, Requirements, environment, uv_freeze
+from mini.apparatus.modal.image.source import Source
 from mini.errors import UsageError
-from mini.project import SOURCE, cache_folder
+from mini.project import SOURCE
 
 UV = "0.13.9"
 """The version of uv that installs the pins in the image. Another would be another layer."""
@@ -42,30 +43,6 @@ class Layer:
     lines: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Shipped:
-    """Files that are laid into the container when it starts, without a build.
-
-    Args:
-        name: What they are: a package, or a path of `image.files`.
-        path: The file or folder here.
-        remote: Where it is there.
-    """
-
-    name: str
-    path: Path
-    remote: str
-
-    def files(self) -> list[Path]:
-        """What is shipped, file by file."""
-        return [self.path] if self.path.is_file() else list(distributions.files(self.path))
-
-    @property
-    def size(self) -> int:
-        """In bytes."""
-        return sum(file.stat().st_size for file in self.files())
-
-
 @dataclass(frozen=True, eq=False)
 class Plan:
     """What an image will be.
@@ -74,14 +51,14 @@ class Plan:
         spec: What was asked for.
         python: The container's Python, such as `3.12`.
         layers: In the order they are built, which is the one that caches best.
-        shipped: What is laid over them.
+        source: What is laid over them when a container starts, without a build.
         requirements: Where the layer `pins` comes from.
     """
 
     spec: Image
     python: str
     layers: tuple[Layer, ...]
-    shipped: tuple[Shipped, ...]
+    source: Source
     requirements: Requirements
 
     @cached_property
@@ -94,13 +71,14 @@ class Plan:
         return {"key": self.key, "layers": [{"kind": layer.kind, "lines": list(layer.lines)} for layer in self.layers]}
 
 
-def plan(spec: Image, project: Path, *, counts: bool = False) -> Plan:
+def plan(spec: Image, project: Path, *, launch: source.Launch | None = None, counts: bool = False) -> Plan:
     """Find out what goes into an image.
 
     Args:
         spec: The group `image`.
-        project: The folder with `pyproject.toml`, `uv.lock` and `src/`.
-        counts: Whether to count the pins of each dependency group.
+        project: The project's folder.
+        launch: What the application is started from; None for what this process is.
+        counts: Whether to count the pins of each dependency group, where there is a lock.
 
     Raises:
         UsageError: Something is missing or does not fit; says what to run.
@@ -111,62 +89,53 @@ def plan(spec: Image, project: Path, *, counts: bool = False) -> Plan:
             f"image.python={spec.python} is not the Python that runs here, {here}: functions travel as its bytecode; "
             f"run with it (`uv run --python {spec.python} …`), or leave image.python out"
         )
-    requirements = uv_freeze(project, spec.exclude_groups, python=here, counts=counts)
-    builder = _builder(spec.builder) if spec.builder else None
+    requirements = find_requirements(spec, project, python=here, counts=counts)
+    builder = find_builder(spec.builder) if spec.builder else None
     steps = (
         ("base", [f"{spec.base} with Python {here}" if spec.base else f"debian_slim, Python {here}"]),
         ("apt", spec.apt),
-        ("pins", [f"uv {UV}", *_indexes(requirements), *(pin.line for pin in requirements.pins)]),
+        ("pins", [f"uv {UV}", *install_options(requirements), *(pin.line for pin in requirements.pins)]),
         ("pip", spec.pip),
         ("run", spec.run),
         ("env", [f"{name}={value}" for name, value in spec.env]),
-        ("builder", [f"{spec.builder}", *_source(builder)] if builder else []),
+        ("builder", [f"{spec.builder}", *_text(builder)] if builder else []),
     )
     layers = tuple(Layer(kind, tuple(lines)) for kind, lines in steps if lines)
-    return Plan(spec, here, layers, tuple(_shipped(spec, project, requirements)), requirements)
+    found = _source(spec, project, source.launch(project) if launch is None else launch, requirements)
+    return Plan(spec, here, layers, found, requirements)
 
 
-def make_image(plan: Plan) -> Any:
-    """The `modal.Image` of a plan, not built.
+def find_requirements(spec: Image, project: Path, *, python: str, counts: bool = False) -> Requirements:
+    """The versions a container gets: those of `uv.lock`, else those that are installed here.
+
+    Args:
+        spec: The group `image`.
+        project: The project's folder.
+        python: The container's Python, such as `3.12`.
+        counts: As for `plan`.
 
     Raises:
-        UsageError: The builder did not return an image.
+        UsageError: As `uv_freeze` and `installed.freeze`.
     """
-    import modal
+    if projects.lock(project) is None:
+        return installed.freeze(project, spec.exclude_groups, python=python)
+    found = uv_freeze(project, spec.exclude_groups, python=python, counts=counts)
+    there = {*(pin.name for pin in found.pins), *(local.name for local in found.local), projects.name(project)}
+    if distributions.OWN in there:
+        return found
+    # This package is installed beside what the project declares, and so is what it needs.
+    needs = distributions.needed(installed.own_needs(), markers=environment(python))
+    own = [pin for name in needs if name not in there and (pin := installed.pin(name)) is not None]
+    return replace(found, pins=tuple(sorted([*found.pins, *own], key=str)))
 
-    spec = plan.spec
-    if spec.base:
-        image = modal.Image.from_registry(spec.base, add_python=plan.python)
-    else:
-        image = modal.Image.debian_slim(python_version=plan.python)
-    if spec.apt:
-        image = image.apt_install(*spec.apt)
-    if plan.requirements.pins:
-        # Hashes are checked where the lock has them.
-        image = image.uv_pip_install(
-            requirements=[str(pins_file(plan.requirements))],
-            uv_version=UV,
-            extra_options=" ".join(["--no-deps", *_indexes(plan.requirements)]),
-        )
-    if spec.pip:
-        image = image.uv_pip_install(*spec.pip, uv_version=UV)
-    if spec.run:
-        image = image.run_commands(*spec.run)
-    if spec.env:
-        image = image.env(dict(spec.env))
-    if spec.builder:
-        image = _builder(spec.builder)(image)
-        if not isinstance(image, modal.Image):
-            raise UsageError(
-                f"image.builder={spec.builder} returned {type(image).__name__} and not a modal.Image; "
-                "let it end with `return image`"
-            )
-    for part in plan.shipped:
-        if part.path.is_dir():
-            image = image.add_local_dir(str(part.path), part.remote, ignore=_is_left_out)
-        else:
-            image = image.add_local_file(str(part.path), part.remote)
-    return image
+
+def install_options(requirements: Requirements) -> list[str]:
+    """Options for the indexes that are not the default one."""
+    others = sorted({*requirements.indexes, *(pin.index for pin in requirements.pins if pin.index)})
+    return [
+        *(f"--extra-index-url {url}" for url in others),
+        *(["--index-strategy unsafe-best-match"] if others else []),
+    ]
 
 
 def too_large(plan: Plan) -> str | None:
@@ -177,7 +146,7 @@ def too_large(plan: Plan) -> str | None:
     limit = plan.spec.max_upload
     if limit is None:
         return None
-    sizes = {file: file.stat().st_size for part in plan.shipped for file in part.files()}
+    sizes = {file: file.stat().st_size for part in plan.source.shipped for file in part.files}
     large = [file for file, size in sizes.items() if size > limit * _MIB / _ONE_FILE]
     if large:
         names = ", ".join(f"{file} ({sizes[file] / _MIB:.0f} MiB)" for file in large[:5])
@@ -186,31 +155,6 @@ def too_large(plan: Plan) -> str | None:
     if total > limit * _MIB:
         return f"{total / _MIB:.0f} MiB in {len(sizes)} files would be shipped to every container"
     return None
-
-
-def project_packages(project: Path) -> list[Path]:
-    """The packages and modules under `src/`, found anew each time; namespace packages too.
-
-    Raises:
-        UsageError: One has a compiled part.
-    """
-    source = project / "src"
-    found = []
-    for path in sorted(source.iterdir()) if source.is_dir() else ():
-        is_package = path.is_dir() and path.name.isidentifier() and next(path.rglob("*.py"), None) is not None
-        if is_package or path.suffix == ".py":
-            _require_pure(path.name, distributions.files(path) if is_package else [path])
-            found.append(path)
-    return found
-
-
-def pins_file(requirements: Requirements) -> Path:
-    """The pins as a requirements file, named after its content."""
-    text = "".join(f"{pin.line}\n" for pin in requirements.pins)
-    file = cache_folder("pins") / f"{blake2b(text.encode(), digest_size=8).hexdigest()}.txt"
-    if not file.exists():
-        file.write_text(text)
-    return file
 
 
 def changes(before: Mapping[str, Any], now: Plan) -> list[str]:
@@ -234,82 +178,53 @@ def changes(before: Mapping[str, Any], now: Plan) -> list[str]:
     return lines
 
 
-def _shipped(spec: Image, project: Path, requirements: Requirements) -> Iterator[Shipped]:
-    for path in project_packages(project):
-        yield Shipped(path.name, path, f"{ROOT}/{path.name}")
+def _source(spec: Image, project: Path, launch: source.Launch, requirements: Requirements) -> Source:
+    """All that is laid over the layers."""
+    found = source.find(project, spec.source, launch)
     for local in requirements.local:
-        yield from _dependency(local)
-    yield from _own(project, requirements)
-    for source, target in spec.files:
-        path = (project / source).resolve()
+        if canonicalize_name(local.name) != distributions.OWN:  # whose folder has more than the distribution
+            found = found.and_then(_dependency(local))
+    is_pinned = distributions.OWN in {pin.name for pin in requirements.pins}
+    if not is_pinned and SOURCE != (project / "src").resolve():
+        found = found.and_then(source.own())
+    for name, target in spec.files:
+        path = (project / name).resolve()
         if not path.exists():
-            raise UsageError(f"image.files: {source} is not there (looked for {path}); correct the path")
+            raise UsageError(f"image.files: {name} is not there (looked for {path}); correct the path")
         if not PurePosixPath(target).is_absolute():
-            raise UsageError(f"image.files: {target!r}, where {source} shall be, is no absolute path; begin it with /")
-        yield Shipped(source, path, target)
+            raise UsageError(f"image.files: {target!r}, where {name} shall be, is no absolute path; begin it with /")
+        found = found.and_then(source.extra(path, name, target))
+    return found
 
 
-def _dependency(local: Local) -> Iterator[Shipped]:
+def _dependency(local: Local) -> Source:
     """A path, workspace or git dependency, as source."""
     if local.folder is not None:
-        packages = project_packages(local.folder) or _flat_packages(local)
-        if not packages:
+        found = source.packages(local.folder)
+        if not found.shipped:
             raise UsageError(
-                f"the dependency {local.name} in {local.folder} has no package under src/ nor one of its own name, and "
-                "cannot be shipped as source; publish it, or let image.exclude_groups leave it out"
+                f"the dependency {local.name} in {local.folder} has no package under src/ nor beside its "
+                "pyproject.toml, and cannot be shipped as source; publish it, or let image.exclude_groups leave it out"
             )
-        for path in packages:
-            yield Shipped(path.name, path, f"{ROOT}/{path.name}")
-        return
+        return found
     distribution = distributions.find(local.name)
-    if distribution is None or distributions.commit(distribution) != local.commit:
+    if distribution is None or (local.commit is not None and distributions.commit(distribution) != local.commit):
         raise UsageError(
             f"the git dependency {local.name} is shipped as it is installed here, and commit {local.commit} is not; "
             "run `uv sync`"
         )
-    for name, path in distributions.roots(distribution):
-        _require_pure(local.name, [path] if path.is_file() else distributions.files(path))
-        yield Shipped(name, path, f"{ROOT}/{name}")
+    return Source(tuple(source.as_installed(name, path) for name, path in distributions.roots(distribution)))
 
 
-def _flat_packages(local: Local) -> list[Path]:
-    assert local.folder is not None
-    name = local.name.replace("-", "_")
-    candidates = [local.folder / name, local.folder / f"{name}.py"]
-    found = [path for path in candidates if path.is_file() or (path / "__init__.py").exists()]
-    for path in found:
-        _require_pure(local.name, [path] if path.is_file() else distributions.files(path))
-    return found
+def find_builder(dotted: str) -> Callable[[Any], Any]:
+    """The function that `image.builder` names.
 
+    Args:
+        dotted: `package.module.function`.
 
-def _own(project: Path, requirements: Requirements) -> Iterator[Shipped]:
-    """This package itself, where the project neither is it nor depends on it."""
-    source = SOURCE
-    needed = {pin.name for pin in requirements.pins} | {local.name for local in requirements.local}
-    if source != (project / "src").resolve() and "mini" not in needed:
-        for name in ("mini", "hydra_plugins/mini_launcher"):
-            yield Shipped(name, source / name, f"{ROOT}/{name}")
-
-
-def _require_pure(name: str, files: Iterator[Path] | Sequence[Path]) -> None:
-    for file in files:
-        if file.suffix in distributions.COMPILED:
-            raise UsageError(
-                f"{name} has a compiled part, {file}, which was built for this machine and not for the container; "
-                "build it there with image.run or image.builder, or publish it as a wheel and depend on that"
-            )
-
-
-def _indexes(requirements: Requirements) -> list[str]:
-    """Options for the indexes that are not the default one."""
-    others = sorted({pin.index for pin in requirements.pins if pin.index})
-    return [
-        *(f"--extra-index-url {url}" for url in others),
-        *(["--index-strategy unsafe-best-match"] if others else []),
-    ]
-
-
-def _builder(dotted: str) -> Callable[[Any], Any]:
+    Raises:
+        UsageError: It cannot be imported, or is no function.
+    """
     module, _, name = dotted.replace(":", ".").rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
@@ -322,12 +237,8 @@ def _builder(dotted: str) -> Callable[[Any], Any]:
     return found  # type: ignore[no-any-return]
 
 
-def _source(function: Callable[..., Any] | None) -> list[str]:
+def _text(function: Callable[..., Any] | None) -> list[str]:
     try:
         return inspect.getsource(function).splitlines() if function else []
     except (OSError, TypeError):
         return []
-
-
-def _is_left_out(path: Path) -> bool:
-    return distributions.is_cache(path)

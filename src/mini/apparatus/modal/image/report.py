@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mini.apparatus.groups import Image
+from mini.apparatus.modal.image import source
+from mini.apparatus.modal.image.installed import NOTE
 from mini.apparatus.modal.image.plan import Plan, changes, plan, too_large
 from mini.apparatus.modal.image.requirements import PROJECT
 from mini.apparatus.options import parse
@@ -19,7 +22,9 @@ from mini.runs import layout
 _WIDTH = 100  # characters of a line
 
 
-def show(root: Path, config: Path, overrides: Sequence[str], *, diff: str | None, as_json: bool) -> int:
+def show(
+    root: Path, config: Path, overrides: Sequence[str], *, diff: str | None, as_json: bool, script: Path | None = None
+) -> int:
     """Print the plan of the image that a command with these overrides would use.
 
     Args:
@@ -28,6 +33,7 @@ def show(root: Path, config: Path, overrides: Sequence[str], *, diff: str | None
         overrides: As on the application's command line.
         diff: A run folder, or its name under `outputs/`; print only what changed since.
         as_json: Print JSON.
+        script: What the application is started with; its neighbours ship too.
 
     Returns:
         The exit code, 0.
@@ -36,15 +42,27 @@ def show(root: Path, config: Path, overrides: Sequence[str], *, diff: str | None
         UsageError: The config does not compose, something about the image is wrong, or there is no such run.
     """
     wanted = parse(Image, _compose(config, overrides) or {}, "image")
-    made = plan(wanted, root, counts=diff is None)
+    if script is not None and not script.is_file():
+        raise UsageError(f"--script: {script} is not there")
+    made = plan(wanted, root, launch=source.launch(root, script), counts=diff is None)
     if diff is not None:
         before = _image_of(root, diff)
         lines = changes(before, made)
         print("\n".join(lines) if lines else f"the image is the one of {diff}: {made.key}")
     elif as_json:
-        print(json.dumps({**made.as_json(), "shipped": _shipped(made), "groups": dict(made.requirements.groups)}))
+        print(
+            json.dumps(
+                {
+                    **made.as_json(),
+                    "locked": made.requirements.locked,
+                    "groups": dict(made.requirements.groups),
+                    "shipped": _shipped(made),
+                    "left_out": [{"path": str(one.path), "why": one.why} for one in made.source.left_out],
+                }
+            )
+        )
     else:
-        _print(made)
+        _print(made, root)
     return 0
 
 
@@ -82,32 +100,51 @@ def _shipped(made: Plan) -> list[dict[str, Any]]:
             "bytes": part.size,
             "files": {
                 file.relative_to(part.path if part.path.is_dir() else part.path.parent).as_posix(): file.stat().st_size
-                for file in part.files()
+                for file in part.files
             },
         }
-        for part in made.shipped
+        for part in made.source.shipped
     ]
 
 
-def _print(made: Plan) -> None:
+def _print(made: Plan, root: Path) -> None:
     print(f"image {made.key}, Python {made.python}\n")
     for layer in made.layers:
         lines = [line.split(" --hash")[0] for line in layer.lines]
         if layer.kind == "pins":  # dozens of them
-            lines = [lines[0], *textwrap.wrap(", ".join(lines[1:]), _WIDTH, break_on_hyphens=False)]
+            lines = [lines[0], *_wrapped(lines[1:])]
         for kind, line in zip([layer.kind, *[""] * len(lines)], lines, strict=False):
             print(f"{kind:8} {line}")
-    groups = made.requirements.groups
-    print(f"\n{len(made.requirements.pins)} pins of uv.lock:")
-    for name in sorted(groups, key=lambda group: (group != PROJECT, group)):
-        print(f"  {groups[name]:4} {name if name == PROJECT else f'group {name}'}")
-    print(f"  without the groups {', '.join(made.spec.exclude_groups) or '(none)'}; a pin may be in several")
-    print("\nlaid over it, without a build (with the largest files; --json has them all):")
+    _print_groups(made)
+    files = sum(len(part.files) for part in made.source.shipped)
+    size = sum(part.size for part in made.source.shipped)
+    print(f"\nlaid over it, without a build: {files} files, {size / 1024:.1f} KiB")
     for part in _shipped(made):
         print(f"  {part['remote']:40} {len(part['files']):5} files {part['bytes'] / 1024:10.1f} KiB")
-        largest = sorted(part["files"].items(), key=lambda file: -file[1])[:3]
-        for name, size in largest if len(part["files"]) > 1 else ():
-            print(f"    {name:38} {'':11} {size / 1024:10.1f} KiB")
+        for name, bytes_ in part["files"].items() if list(part["files"]) != [part["name"]] else ():
+            print(f"    {name:50} {bytes_ / 1024:10.1f} KiB")
+    if made.source.left_out:
+        print("\nleft out:")
+    for why in dict.fromkeys(one.why for one in made.source.left_out):
+        print(f"  {why}:")
+        names = [os.path.relpath(one.path, root) for one in made.source.left_out if one.why == why]
+        for line in _wrapped(names):
+            print(f"    {line}")
     large = too_large(made)
     if large:
         print(f"\nwarning: {large}; a run asks about that")
+
+
+def _print_groups(made: Plan) -> None:
+    requirements = made.requirements
+    if not requirements.locked:
+        print(f"\n{len(requirements.pins)} pins; {NOTE}")
+        return
+    print(f"\n{len(requirements.pins)} pins of uv.lock:")
+    for name in sorted(requirements.groups, key=lambda group: (group != PROJECT, group)):
+        print(f"  {requirements.groups[name]:4} {name if name == PROJECT else f'group {name}'}")
+    print(f"  without the groups {', '.join(made.spec.exclude_groups) or '(none)'}; a pin may be in several")
+
+
+def _wrapped(names: Sequence[str]) -> list[str]:
+    return textwrap.wrap(", ".join(names), _WIDTH, break_on_hyphens=False, break_long_words=False)

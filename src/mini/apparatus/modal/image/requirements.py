@@ -1,8 +1,7 @@
-"""The versions that `uv.lock` resolves for a container, by `uv export`."""
+"""The versions that a container gets: those that `uv.lock` resolves for it, by `uv export`."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,8 @@ from typing import Any
 from packaging.markers import Marker
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
+from mini import project as projects
+from mini.apparatus.modal import extra
 from mini.errors import UsageError, did_you_mean
 
 LEFT_OUT = ("local", "dev")
@@ -60,8 +61,8 @@ class Local:
 
     Args:
         name: As the lock has it.
-        folder: Of a path or workspace dependency.
-        commit: Of a git dependency.
+        folder: Of a path or workspace dependency; None where it ships as it is installed here.
+        commit: Of a git dependency that the lock has.
     """
 
     name: str
@@ -77,11 +78,17 @@ class Requirements:
         pins: By name.
         local: Dependencies that are shipped as source, by name.
         groups: How many pins each dependency group brings by itself; those of the project are called `the project`.
+        locked: Whether they are of `uv.lock`, and not of the environment here.
+        whole: Whether nothing is needed besides; else the installer finds what only the container needs.
+        indexes: Addresses of further indexes.
     """
 
     pins: tuple[Pin, ...]
     local: tuple[Local, ...]
     groups: Mapping[str, int]
+    locked: bool = True
+    whole: bool = True
+    indexes: tuple[str, ...] = ()
 
 
 def uv_freeze(
@@ -90,7 +97,7 @@ def uv_freeze(
     """The resolved pins of a project, for Linux on x86-64.
 
     Args:
-        project: The folder with `pyproject.toml` and `uv.lock`.
+        project: The folder with `pyproject.toml`; `uv.lock` is there or at the root of the workspace.
         exclude_groups: Dependency groups to leave out; those of `LEFT_OUT` and `CUDA` need not exist.
         python: The container's Python, such as `3.12`.
         check: Whether a lock that is behind `pyproject.toml` is refused.
@@ -101,24 +108,10 @@ def uv_freeze(
         into every container itself.
 
     Raises:
-        UsageError: uv or `uv.lock` is missing, the lock is behind, or a group is unknown; says what to run.
+        UsageError: uv is missing, the lock is behind, or a group is unknown; says what to run.
     """
-    lock = project / "uv.lock"
-    if not (project / "pyproject.toml").exists():
-        raise UsageError(
-            f"{project} has no pyproject.toml, which says what a container needs; run `uv init --bare && uv lock` there"
-        )
-    if not lock.exists():
-        raise UsageError(f"{lock} is not there, and a container gets the versions it pins; run `uv lock`")
-    if shutil.which("uv") is None:
-        raise UsageError(
-            "uv, which reads uv.lock, is not on the PATH; run `pip install uv`, or start with ./go, which brings it"
-        )
     excluded = tuple(exclude_groups)
-    known = _groups(project)
-    for name in excluded:
-        if name not in known and name not in (*LEFT_OUT, CUDA):
-            raise UsageError(f"image.exclude_groups: there is no group {name!r}; {did_you_mean(name, known)}")
+    known = check_groups(project, excluded)
     if check:
         _uv(project, "lock", "--check", "--offline", otherwise="uv.lock is behind pyproject.toml; run `uv lock`")
     included = [name for name in known if name not in excluded]
@@ -173,9 +166,25 @@ def environment(python: str) -> dict[str, str]:
     }
 
 
+def check_groups(project: Path, excluded: Iterable[str]) -> list[str]:
+    """The dependency groups of a project.
+
+    Args:
+        project: Its folder.
+        excluded: Those that are to be left out.
+
+    Raises:
+        UsageError: One that is to be left out is not there, and none of `LEFT_OUT` and `CUDA`.
+    """
+    known = _groups(project)
+    for name in excluded:
+        if name not in known and name not in (*LEFT_OUT, CUDA):
+            raise UsageError(f"image.exclude_groups: there is no group {name!r}; {did_you_mean(name, known)}")
+    return known
+
+
 def _groups(project: Path) -> list[str]:
-    declared = tomllib.loads((project / "pyproject.toml").read_text())
-    return sorted(declared.get("dependency-groups", {}))
+    return sorted(projects.declaration(project).get("dependency-groups", {}))
 
 
 def _export(project: Path, choice: Sequence[str], python: str) -> tuple[tuple[Pin, ...], tuple[Local, ...]]:
@@ -243,8 +252,11 @@ def _fits(url: str, python: str) -> bool:
 
 
 def _uv(project: Path, *arguments: str, otherwise: str) -> str:
+    program = extra.uv()
+    if program is None:
+        raise UsageError("uv, which reads uv.lock, is neither installed here nor on the PATH; run `pip install uv`")
     done = subprocess.run(
-        ["uv", *arguments, "--project", str(project), "--color", "never"],
+        [program, *arguments, "--project", str(project), "--color", "never"],
         cwd=project,
         capture_output=True,
         text=True,
