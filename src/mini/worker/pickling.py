@@ -106,7 +106,7 @@ def encode_shared(fn: Callable[..., Any], hooks: Sequence[Callable[[], Any]]) ->
     Raises:
         UnpicklableError: Naming what cannot travel.
     """
-    name = getattr(fn, "__qualname__", repr(fn))
+    name = getattr(fn, "__qualname__", type(fn).__qualname__)
     try:
         data = cloudpickle.dumps((fn, tuple(hooks)), protocol=pickle.HIGHEST_PROTOCOL)
     except Exception:

@@ -211,7 +211,9 @@ def by_value(parts: Iterable[Shipped]) -> list[ModuleType]:
 
     def ships(name: str, file: str) -> bool:
         base, real = f"{ROOT}/{name.replace('.', '/')}", os.path.realpath(file)
-        return real in (places.get(f"{base}.py"), places.get(f"{base}/__init__.py"))
+        there = places.get(f"{base}.py") or places.get(f"{base}/__init__.py")
+        # A project may have a copy of this package among its source: the copy does there what this does here.
+        return real == there or (there is not None and Path(real).is_relative_to(SOURCE))
 
     return [
         module
