@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from mini import batch, combine
@@ -29,10 +30,21 @@ def drive(folder: RunFolder) -> None:
     made: dict[tuple[object, ...], Apparatus] = {}
     try:
         placements = []
+        homes = {line.index: line.folder for line in folder.jobs()}
         for task in assignment.tasks:
-            parcels = [parcel for before in task.parcels if (parcel := _unfinished(before)) is not None]
+            parcels = [
+                parcel
+                for before in task.parcels
+                if (parcel := _unfinished(before, Path(homes[before.job.index]))) is not None
+            ]
             if parcels:
-                placements.append(Placement(_apparatus(task, made), [parcel.job for parcel in parcels], parcels))
+                placements.append(
+                    Placement(
+                        _apparatus(task, made),
+                        [replace(parcel.job, folder=homes[parcel.job.index]) for parcel in parcels],
+                        parcels,
+                    )
+                )
         outcomes = batch.run_jobs(placements, folder, _Combining(folder), in_place=True, limits=assignment.limits)
         print(f"{sum(outcome.ok for outcome in outcomes)} of {len(outcomes)} jobs done")
     except batch.Stopped as stopped:
@@ -60,10 +72,15 @@ class _Combining(batch.Silent):
         combine.write(self._folder)
 
 
-def _unfinished(parcel: Parcel) -> Parcel | None:
-    """The parcel's next attempt; None if it is done."""
+def _unfinished(parcel: Parcel, folder: Path) -> Parcel | None:
+    """The parcel's next attempt; None if it is done.
+
+    Args:
+        parcel: As it was encoded; a job that runs elsewhere has another folder in it.
+        folder: The job's folder here.
+    """
     try:
-        before = records.read_record(Path(str(parcel.job.folder))).outcome
+        before = records.read_record(folder).outcome
     except (FileNotFoundError, RecordError):
         return parcel
     if before.ok:

@@ -56,6 +56,7 @@ class Job:
         kwargs: Keyword arguments.
         key: What is computed, as a digest that does not depend on where it runs; may be empty.
         folder: The job's folder, absolute; made when something is written there.
+        run: The folder of the run it belongs to, absolute; None for the one around the job's folder.
         record: Whether the job's log and outcome are written to its folder.
         attempt: 1 for the first try.
         row: What is known of the job before it runs and belongs in its record: flat columns.
@@ -67,6 +68,7 @@ class Job:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     key: str = ""
     folder: str | None = None
+    run: str | None = None
     record: bool = False
     attempt: int = 1
     row: Mapping[str, Any] = field(default_factory=dict)

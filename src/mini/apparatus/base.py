@@ -308,6 +308,14 @@ class Apparatus(abc.ABC):
         """What `run.json` says of it: JSON values."""
         return {}
 
+    def place(self, run: Path) -> str | None:
+        """Where the folder of a run is for its jobs, relative to where they start; None where it is the same folder.
+
+        Args:
+            run: The folder here.
+        """
+        return None
+
     def announce(self, folder: RunFolder) -> None:  # noqa: B027 - here the run folder is where the jobs are
         """Make a run known where its jobs will be.
 

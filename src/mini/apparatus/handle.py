@@ -299,7 +299,7 @@ def spawn(
     """Begin a run that goes on without this process. Arguments as for `Apparatus.spawn`."""
     folder = RunFolder(Path("outputs", name or new_run_id()))
     jobs = [
-        Job(index, fn, args, kwargs, folder=str(folder.path / str(index)), record=True)
+        Job(index, fn, args, kwargs, folder=str(folder.path / str(index)), run=str(folder.path), record=True)
         for index, (args, kwargs) in enumerate(calls)
     ]
     engines = {apparatus.kind: [apparatus.manifest()]}

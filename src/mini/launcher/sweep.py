@@ -212,11 +212,9 @@ class Sweep:
         for i, overrides in enumerate(job_overrides):
             with self._composed(first + i, given[i]) as config:
                 where = self._spec(config, first + i)
-                is_remote = not self._on(where).files_are_here
-                # The folder is on a volume there, at the same relative place.
-                sweep_dir = os.path.relpath(self._folder.path) if is_remote else None
+                sweep_dir = self._on(where).place(self._folder.path)
                 arguments = (given[i], first + i, sweep_dir)
-                job = self._job(elsewhere if is_remote else task, config, arguments, overrides)
+                job = self._job(task if sweep_dir is None else elsewhere, config, arguments, overrides)
             if (outcome := self._take_over(job)) is not None or (outcome := self._left_out(job)) is not None:
                 known.append((job, outcome))
             else:
@@ -302,6 +300,7 @@ class Sweep:
             args=arguments,
             key=self._key(config, arguments[0]),
             folder=str(Path(parent, child).absolute()),
+            run=str(self._folder.path),
             record=True,
             row=override_text.columns(filter_overrides(overrides)),
         )

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Self
 
 from mini.apparatus.base import Apparatus, Stream
@@ -22,7 +22,7 @@ from mini.apparatus.modal.image.plan import Plan, plan, too_large
 from mini.apparatus.modal.plugin import ModalOptions
 from mini.apparatus.modal.session import Session, function_options
 from mini.apparatus.modal.stream import ModalStream
-from mini.apparatus.modal.volume import ModalVolume
+from mini.apparatus.modal.volume import ModalVolume, name_on_volume
 from mini.apparatus.options import fields
 from mini.errors import OptionError, UsageError, did_you_mean
 from mini.job import Job
@@ -116,7 +116,7 @@ class ModalApparatus(Apparatus):
             for digest, data in {p.shared.digest: p.shared.data for p in parcels}.items():
                 Path(temporary, digest).write_bytes(data)
             self.volume.upload(temporary, container.FUNCTIONS)
-        known = {ledger.RUN: f"{container.OUTPUTS}/{_in_outputs(folder.path)}", ledger.JOBS: str(len(parcels))}
+        known = {ledger.RUN: self.place(folder.path), ledger.JOBS: str(len(parcels))}
         if limits.max_failures is not None:
             known[ledger.MAX_FAILURES] = str(limits.max_failures)
         if limits.deadline is not None:
@@ -138,7 +138,7 @@ class ModalApparatus(Apparatus):
             for name in (layout.RUN, layout.JOBS, layout.MULTIRUN, layout.DRIVER):
                 with contextlib.suppress(FileNotFoundError):
                     Path(chosen, name).write_bytes((folder.path / name).read_bytes())
-            self.volume.upload(chosen, _in_outputs(folder.path))
+            self.volume.upload(chosen, name_on_volume(folder.path))
 
     def collect(self, folder: RunFolder, jobs: Sequence[Job]) -> None:
         """Combine the run where its files are, and bring home the table and what is small enough.
@@ -147,7 +147,7 @@ class ModalApparatus(Apparatus):
             folder: The run.
             jobs: Those of its jobs that ran here.
         """
-        run = _in_outputs(folder.path)
+        run = name_on_volume(folder.path)
         folders = [os.path.relpath(job.folder, folder.path) for job in jobs if job.folder]
         limit, own = self.options.pull, self.options
         # No GPU and no more than a core for this.
@@ -160,18 +160,23 @@ class ModalApparatus(Apparatus):
             unpack(home, folder.path)
         self.volume.remove(archive)
 
-    def encode(self, jobs: Sequence[Job]) -> list[Parcel]:
-        """As everywhere; and the folders of the jobs become those on the volume.
+    def place(self, run: Path) -> str:
+        """As on any apparatus: on the volume, which is mounted where a container starts."""
+        return f"{container.OUTPUTS}/{name_on_volume(run)}"
 
-        Raises:
-            UsageError: A job's folder is not under `outputs/`.
-        """
-        moved = [
-            replace(job, folder=str(on_volume(Path(job.folder)))) if job.record and job.folder else job for job in jobs
-        ]
+    def encode(self, jobs: Sequence[Job]) -> list[Parcel]:
+        """As everywhere; and the folders of the jobs become those on the volume."""
         parts = _plan(self._spec, self._project).source.shipped
         with pickling.by_value(source.by_value(parts)):
-            return super().encode(moved)
+            return super().encode([self._moved(job) if job.record and job.folder else job for job in jobs])
+
+    def _moved(self, job: Job) -> Job:
+        """The job with its folder as it is on the volume."""
+        assert job.folder is not None
+        run = Path(job.run) if job.run else Path(job.folder).parent
+        place = self.place(run)
+        self._session.homes[place] = str(run.absolute())
+        return replace(job, folder=f"{place}/{Path(os.path.relpath(job.folder, run)).as_posix()}")
 
     def plan(self) -> Plan | None:
         """What the image is made of; None where a `modal.Image` was given.
@@ -229,25 +234,6 @@ class ModalApparatus(Apparatus):
         if others:
             own["extra"] = {**dict(before.extra), **others}
         return super()._with(before, own)
-
-
-def on_volume(folder: Path) -> PurePosixPath:
-    """A folder under `outputs/` here, relative to where a container starts.
-
-    Raises:
-        UsageError: It is elsewhere.
-    """
-    relative = Path(os.path.relpath(folder)) if folder.is_absolute() else folder
-    if relative.parts[:1] != (container.OUTPUTS,):
-        raise UsageError(
-            f"{folder} is not under ./{container.OUTPUTS}/, which is the volume on Modal; "
-            f"let hydra.sweep.dir begin with {container.OUTPUTS}/"
-        )
-    return PurePosixPath(*relative.parts)
-
-
-def _in_outputs(folder: Path) -> str:
-    return on_volume(folder).relative_to(container.OUTPUTS).as_posix()
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from mini._tls import ensure_grpc_trusts_system_ca
 from mini.apparatus.modal import ledger, preflight
 from mini.apparatus.modal.client import connect, doing, off_loop, valid_name
 from mini.apparatus.modal.errors import lost
-from mini.apparatus.modal.volume import ModalVolume
+from mini.apparatus.modal.volume import ModalVolume, name_on_volume
 from mini.apparatus.plugin import Seen
 from mini.errors import MiniError, NoSuchRun, RunFolderError
 from mini.job import Outcome, State
@@ -98,7 +98,7 @@ class ModalRun:
         of_manifest = folder.manifest().get("volume") or {}
         self._environment = where.get("environment") or of_manifest.get("environment")
         name = where.get("volume") or of_manifest.get("name") or valid_name(project.name()).lower()
-        self._folder, self._place = folder, where
+        self._folder, self._place, self._name = folder, where, name_on_volume(folder.path)
         self._volume = ModalVolume(name, connection, self._environment)
         self._calls = _calls(where)
 
@@ -121,7 +121,7 @@ class ModalRun:
         """As `Attached.log`: the log as it was committed last."""
         line = next(line for line in self._folder.jobs() if line.index == job)
         try:
-            return self._volume.read(f"{self._folder.id}/{_relative(self._folder, line.folder)}/{layout.LOG}").decode(
+            return self._volume.read(f"{self._name}/{_relative(self._folder, line.folder)}/{layout.LOG}").decode(
                 errors="replace"
             )
         except FileNotFoundError:
@@ -158,7 +158,7 @@ class ModalRun:
     def pull(self, include: str | None) -> int:
         """As `Attached.pull`."""
         without = (f"{layout.RECORDS}/*", ".home.tar.gz")
-        return self._volume.fetch(self._folder.id, self._folder.path, include, without=without)
+        return self._volume.fetch(self._name, self._folder.path, include, without=without)
 
     @off_loop
     def release(self) -> None:
@@ -218,7 +218,7 @@ class ModalRun:
         file.parent.mkdir(exist_ok=True)
         files.write_atomically(file, b"".join(encoded))
         with contextlib.suppress(MiniError):
-            self._volume.upload(file, f"{self._folder.id}/{layout.RECORDS}/{file.name}")
+            self._volume.upload(file, f"{self._name}/{layout.RECORDS}/{file.name}")
 
 
 def _relative(folder: RunFolder, path: str) -> str:
@@ -253,10 +253,11 @@ def copy_records(there: ModalVolume, folder: RunFolder) -> None:
         CloudError: Modal cannot be reached.
     """
     folder.path.mkdir(parents=True, exist_ok=True)
+    name = name_on_volume(folder.path)
     here = (folder.path / layout.RUN).exists()
     wanted = [] if here else [layout.RUN, layout.JOBS]
     for file in (*wanted, *([] if (folder.path / layout.DRIVER).exists() else [layout.DRIVER])):
         with contextlib.suppress(FileNotFoundError):
-            files.write_atomically(folder.path / file, there.read(f"{folder.id}/{file}"))
+            files.write_atomically(folder.path / file, there.read(f"{name}/{file}"))
     with contextlib.suppress(FileNotFoundError):  # no job has finished
-        there.fetch(f"{folder.id}/{layout.RECORDS}", folder.path / layout.RECORDS, None)
+        there.fetch(f"{name}/{layout.RECORDS}", folder.path / layout.RECORDS, None)

@@ -59,6 +59,8 @@ class Session:
         self._apps: dict[str, tuple[Any, contextlib.ExitStack]] = {}
         self._dict: Any = None
         self._stored: set[str] = set()
+        self.homes: dict[str, str] = {}
+        """The folder here of each run, by its folder in a container."""
         self._progress_name = f"{name}-{secrets.token_hex(4)}"
         self._marked: list[str] = []
         self._said: dict[str, Mapping[str, Any]] = {}

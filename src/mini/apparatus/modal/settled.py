@@ -17,9 +17,19 @@ from mini.job import Failure, Job, Outcome, State
 from mini.runs import layout, records
 
 
-def at_home(outcome: Outcome) -> Outcome:
-    """The outcome with its folder as it is, or will be, on this machine."""
-    return replace(outcome, folder=str(Path(outcome.folder).absolute())) if outcome.folder else outcome
+def at_home(outcome: Outcome, homes: Mapping[str, str]) -> Outcome:
+    """The outcome with its folder as it is, or will be, on this machine.
+
+    Args:
+        outcome: As a container had it.
+        homes: The folder here of each run, by its folder in a container.
+    """
+    if outcome.folder is None:
+        return outcome
+    there = PurePosixPath(outcome.folder)
+    run = next((parent for parent in there.parents if str(parent) in homes), None)
+    here = Path(there).absolute() if run is None else Path(homes[str(run)], *there.relative_to(run).parts)
+    return replace(outcome, folder=str(here))
 
 
 def unsaid(job: Job, state: State, failure: Failure) -> Outcome:

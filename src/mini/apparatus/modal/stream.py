@@ -196,7 +196,7 @@ class ModalStream(Stream):
             call.id = call.id or outcome.where.get("call")
             if outcome.index in self._waiting:
                 self._finish(outcome.index)
-                self._ready.append(at_home(outcome))
+                self._ready.append(at_home(outcome, self._session.homes))
             self._grouping.finished(outcome.seconds)
         if isinstance(received, list):
             members = call.bundle_of(outcomes[0].index)
@@ -347,7 +347,7 @@ class ModalStream(Stream):
             settled = list(record(self._session.volume, settled, rows))
         for outcome in settled:
             self._finish(outcome.index)
-            self._ready.append(at_home(outcome))
+            self._ready.append(at_home(outcome, self._session.homes))
 
 
 @dataclass(eq=False)

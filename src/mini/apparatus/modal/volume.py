@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fnmatch
+import hashlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mini import project
 from mini.apparatus.modal.client import off_loop
 from mini.apparatus.modal.errors import translate
 from mini.errors import MiniError, UsageError, VolumeError
@@ -192,6 +194,23 @@ class ModalVolume:
                 raise FileNotFoundError(f"cannot {what}: {error}") from error
             translated = translate(error, what)
             raise (VolumeError(str(translated)) if translated is error else translated) from error
+
+
+def name_on_volume(run: Path) -> str:
+    """What a run is called on the project's volume.
+
+    Args:
+        run: Its folder here. Under `outputs/` of the project or the working directory, and in the cache of runs that
+            are elsewhere, it has the same name there; any other may share its name with a run in another folder, and
+            gets a few letters made of its path.
+    """
+    path = run.absolute()
+    for home in (project.outputs(), Path("outputs").absolute()):
+        if path.is_relative_to(home) and path != home:
+            return path.relative_to(home).as_posix()
+    if path.is_relative_to(project.cache_folder("runs")):
+        return path.name
+    return f"{path.name}-{hashlib.blake2b(str(path).encode(errors='surrogateescape'), digest_size=4).hexdigest()}"
 
 
 def _matches(path: str, top: str, include: str | None, without: Sequence[str]) -> bool:
