@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from mini.apparatus.base import Apparatus, Stream
+from mini.apparatus.base import Apparatus
+from mini.apparatus.stream import Stream
 from mini.errors import StorageError
 from mini.job import Failure, Job, Outcome, State
 from mini.limits import Limits

@@ -141,11 +141,12 @@ def test_an_interrupt_cancels_the_remote_calls_and_keeps_what_finished(in_projec
         time.sleep(0.1)
 
 
-def test_a_run_folder_elsewhere_cannot_be_on_the_volume(in_project):
-    done = run("apparatus=rehearsal", "hydra.sweep.dir=elsewhere")
-    assert done.returncode == 2
-    assert "is not under ./outputs/" in done.stderr
-    assert not Path("elsewhere").exists()
+def test_a_run_folder_may_be_anywhere_on_every_engine(in_project, tmp_path):
+    for folder in ("elsewhere", str(tmp_path / "deep" / "run [1]")):
+        done = run("apparatus=rehearsal", f"hydra.sweep.dir='{folder}'")
+        assert done.returncode == 0, done.stderr
+        assert Path(folder, "0", ".hydra", "config.yaml").exists()
+        assert Path(folder, "results.parquet").exists()
 
 
 def test_without_a_token_nothing_is_begun(in_project):
@@ -166,7 +167,8 @@ def test_a_gpu_nobody_knows_is_warned_of_and_passed_on(in_project):
 def test_help_and_show_config_are_hydras():
     shown = run("--cfg", "job")
     assert shown.returncode == 0
-    assert "kind: local" in shown.stdout
+    assert "kind: local" not in shown.stdout, "nothing of ours is in the application's config"
+    assert "kind: local" in run("--cfg", "all").stdout
 
 
 def test_a_hydra_application_without_mini_is_left_alone(tmp_path):

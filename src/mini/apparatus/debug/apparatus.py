@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mini.apparatus.base import Apparatus, Stream, record_loss, retried
+from mini.apparatus.base import Apparatus
 from mini.apparatus.debug.plugin import DebugOptions
+from mini.apparatus.stream import Stream, record_loss, retried
 from mini.apparatus.volume import LocalVolume
 from mini.errors import UsageError
 from mini.job import Failure, Outcome, State

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mini.apparatus.base import Apparatus, Stream
+from mini.apparatus.base import Apparatus
 from mini.apparatus.grouping import Grouping
 from mini.apparatus.local.plugin import LocalOptions
 from mini.apparatus.local.pool import Pool
 from mini.apparatus.local.stream import LocalStream
 from mini.apparatus.local.worker import gpus_each
+from mini.apparatus.stream import Stream
 from mini.apparatus.volume import LocalVolume
 from mini.machine import cores, visible_gpus
 from mini.worker.pickling import Parcel

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mini.apparatus.base import Stream, record_loss, retried
 from mini.apparatus.grouping import Grouping
 from mini.apparatus.local.bundle import Bundle, Ending, How
 from mini.apparatus.local.pool import Pool
+from mini.apparatus.stream import Stream, record_loss, retried
 from mini.errors import UsageError
 from mini.job import Failure, Outcome, State
 from mini.runs.live import read_live

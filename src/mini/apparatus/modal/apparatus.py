@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from mini.apparatus.base import Apparatus, Stream
+from mini.apparatus.base import Apparatus
 from mini.apparatus.groups import Image
 from mini.apparatus.modal import container, extra, ledger, preflight
 from mini.apparatus.modal.archive import unpack
@@ -24,6 +24,7 @@ from mini.apparatus.modal.session import Session, function_options
 from mini.apparatus.modal.stream import ModalStream
 from mini.apparatus.modal.volume import ModalVolume, name_on_volume
 from mini.apparatus.options import fields
+from mini.apparatus.stream import Stream
 from mini.errors import OptionError, UsageError, did_you_mean
 from mini.job import Job
 from mini.limits import Limits

@@ -19,13 +19,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mini.apparatus.base import Stream
 from mini.apparatus.grouping import Grouping
 from mini.apparatus.modal import beat, container
 from mini.apparatus.modal.errors import lost, translate
 from mini.apparatus.modal.plugin import ModalOptions
 from mini.apparatus.modal.session import Session, retries
 from mini.apparatus.modal.settled import at_home, record, unsaid
+from mini.apparatus.stream import Stream
 from mini.errors import MiniError, UsageError
 from mini.job import Failure, Outcome, State
 from mini.worker.pickling import Parcel

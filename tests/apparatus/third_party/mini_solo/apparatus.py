@@ -11,7 +11,8 @@ import time
 from collections import deque
 from pathlib import Path
 
-from mini.apparatus.base import Apparatus, Stream, record_loss, retried
+from mini.apparatus.base import Apparatus
+from mini.apparatus.stream import Stream, record_loss, retried
 from mini.apparatus.volume import LocalVolume
 from mini.errors import UsageError
 from mini.job import Failure, Outcome, State
