@@ -86,7 +86,8 @@ def execute(message: bytes) -> bytes:
             refused = detached.refusal(began[-1]) if detached is not None else None
             with detached.until_deadline() if detached is not None else contextlib.nullcontext():
                 outcomes.append(refused or _execute(digest, function, began[-1]))
-            here.restore()
+            if not here.restore():  # it has closed the connection to Modal too; the next container reads the record
+                os._exit(0)
     except execution.Interrupted as interrupted:
         outcomes.append(interrupted.outcome)
         raise InputCancellation from interrupted
