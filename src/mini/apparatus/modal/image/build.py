@@ -51,8 +51,8 @@ def make_image(plan: Plan) -> Any:
 def complete(image: Any, plan: Plan) -> Any:
     """A `modal.Image` of the user's own, with what jobs need beside what is in it: this package, and the source.
 
-    What the project declares is not installed: what is in an image of one's own is one's own affair. This package's needs
-    are installed in the versions of the plan.
+    What the project declares is not installed, since an image of one's own may have it in other versions. The needs of
+    this package are, in the versions of the plan.
 
     Args:
         image: The image.

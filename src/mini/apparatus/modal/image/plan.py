@@ -185,7 +185,7 @@ def _source(spec: Image, project: Path, launch: source.Launch, requirements: Req
         if canonicalize_name(local.name) != distributions.OWN:  # whose folder has more than the distribution
             found = found.and_then(_dependency(local))
     is_pinned = distributions.OWN in {pin.name for pin in requirements.pins}
-    if not is_pinned and SOURCE != (project / "src").resolve():
+    if not is_pinned and (project / "src").resolve() != SOURCE.resolve():
         found = found.and_then(source.own())
     for name, target in spec.files:
         path = (project / name).resolve()

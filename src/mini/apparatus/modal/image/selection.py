@@ -59,18 +59,21 @@ class LeftOut:
     why: str
 
 
-def select(paths: Sequence[Path], top: Path, *, with_ignored: bool = False) -> tuple[list[Path], list[LeftOut]]:
+def select(
+    paths: Sequence[Path], top: Path, project: Path, *, with_ignored: bool = False
+) -> tuple[list[Path], list[LeftOut]]:
     """The files that ship, and what is left out.
 
     Args:
         paths: Files and folders.
-        top: A folder that they are in; the first whose `.gitignore` counts where there is no git repository.
+        top: A folder that they are in.
+        project: The folder from which on `.gitignore` files count where git cannot be asked.
         with_ignored: Whether what git ignores ships too.
 
     Returns:
         Files, sorted; and what is left out, with the reason. Caches are not mentioned.
     """
-    found, left = _walk(paths, None) if with_ignored else (_ask_git(paths, top) or _walk(paths, top))
+    found, left = _walk(paths, None) if with_ignored else (_ask_git(paths, top) or _walk(paths, project))
     chosen = []
     for path in found:
         below = path.relative_to(top)
@@ -117,18 +120,17 @@ def _ask_git(paths: Sequence[Path], top: Path) -> tuple[list[Path], list[LeftOut
     def ask(*arguments: str) -> list[str] | None:
         environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
         try:
-            done = subprocess.run(
-                ["git", "--literal-pathspecs", *arguments], cwd=top, env=environment, capture_output=True, check=False
-            )
+            done = subprocess.run(["git", *arguments], cwd=top, env=environment, capture_output=True, check=False)
         except OSError:  # no git
             return None
         return [os.fsdecode(name) for name in done.stdout.split(b"\0") if name] if done.returncode == 0 else None
 
-    if ask("rev-parse", "--is-inside-work-tree") is None or ask("check-ignore", "-q", str(top)) is not None:
+    if ask("rev-parse", "--is-inside-work-tree") is None or ask("check-ignore", "-q", ".") is not None:
         return None
     names = [os.path.relpath(path, top) for path in paths]
-    listed = ask("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *names)
-    ignored = ask("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory", "--", *names)
+    ls = ("--literal-pathspecs", "ls-files", "-z", "--others", "--exclude-standard")
+    listed = ask(*ls, "--cached", "--", *names)
+    ignored = ask(*ls, "--ignored", "--directory", "--", *names)
     if listed is None or ignored is None:
         return None
     found, left = [], [LeftOut(top / name, IGNORED) for name in ignored]
@@ -143,7 +145,7 @@ def _ask_git(paths: Sequence[Path], top: Path) -> tuple[list[Path], list[LeftOut
 
 
 def _walk(paths: Sequence[Path], top: Path | None) -> tuple[list[Path], list[LeftOut]]:
-    """As `_ask_git`, from the `.gitignore` files from `top` downwards; nothing is ignored where `top` is None."""
+    """As `_ask_git`, from the `.gitignore` files from `top` downwards; nothing is ignored where it is None."""
     found: list[Path] = []
     left: list[LeftOut] = []
 

@@ -123,13 +123,13 @@ def find(project: Path, chosen: Sequence[str] | None, launch: Launch) -> Source:
             found = found.and_then(_chosen(project, name))
         return found
     if launch.part is not None:
-        found = found.and_then(_part(launch.part))
+        found = found.and_then(_part(launch.part, project))
     for folder in launch.folders:
-        found = found.and_then(_contents(folder))
+        found = found.and_then(_contents(folder, project))
     if has_src_layout(project):
-        found = found.and_then(_contents(project / "src", all_names=True))
+        found = found.and_then(_contents(project / "src", project, all_names=True))
     elif not is_shared(project):
-        found = found.and_then(_contents(project))
+        found = found.and_then(_contents(project, project))
     there = {path for part in found.shipped for path in (part.path, *part.files)}
     return Source(found.shipped, tuple(one for one in found.left_out if one.path not in there))
 
@@ -162,7 +162,7 @@ def launch(project: Path, script: Path | None = None) -> Launch:
         part = origin.parents[spec.name.count(".") - 1] if "." in spec.name else origin
     elif isinstance(file, str) and file.endswith(".py"):
         folders.insert(0, Path(file).parent)
-    own = [folder.absolute() for folder in folders if _is_in(folder, project)]
+    own = [folder.absolute() for folder in folders if folder.is_dir() and _is_in(folder, project)]
     return Launch(tuple(dict.fromkeys(own)), part if part is not None and _is_in(part, project) else None)
 
 
@@ -188,7 +188,7 @@ def as_installed(name: str, path: Path) -> Shipped:
 
 def packages(folder: Path) -> Source:
     """The packages and modules of another project, a dependency: those under its `src/`, else those in its folder."""
-    return _contents(folder / "src", all_names=True) if has_src_layout(folder) else _contents(folder)
+    return _contents(folder / "src", folder, all_names=True) if has_src_layout(folder) else _contents(folder, folder)
 
 
 def extra(path: Path, name: str, remote: str) -> Source:
@@ -197,7 +197,7 @@ def extra(path: Path, name: str, remote: str) -> Source:
     Raises:
         UsageError: It is itself a file that looks like a secret.
     """
-    files, left = selection.select([path], path.parent, with_ignored=True)
+    files, left = selection.select([path], path.parent, path.parent, with_ignored=True)
     if path.is_file() and not files:
         raise UsageError(
             f"image.files: {name} looks like a secret, which never ships; use apparatus.secrets or apparatus.pass_env"
@@ -225,11 +225,12 @@ def by_value(parts: Iterable[Shipped]) -> list[ModuleType]:
     ]
 
 
-def _contents(folder: Path, *, all_names: bool = False) -> Source:
+def _contents(folder: Path, project: Path, *, all_names: bool = False) -> Source:
     """The packages and modules in a folder, as parts of their own.
 
     Args:
         folder: On the path here.
+        project: The project it is of.
         all_names: Whether those ship too that are not code of jobs, by their names.
     """
     candidates, left = [], []
@@ -242,7 +243,7 @@ def _contents(folder: Path, *, all_names: bool = False) -> Source:
             candidates.append(path)
         else:
             left.append(LeftOut(path, why))
-    files, hidden = selection.select(candidates, folder)
+    files, hidden = selection.select(candidates, folder, project)
     shipped = []
     for path in candidates:
         own = tuple(file for file in files if file == path or path in file.parents)
@@ -276,9 +277,9 @@ def _refusal(path: Path, *, all_names: bool) -> str | None:
     )
 
 
-def _part(path: Path) -> Source:
+def _part(path: Path, project: Path) -> Source:
     """One package, module, folder or file."""
-    files, left = selection.select([path], path.parent)
+    files, left = selection.select([path], path.parent, project if path.is_relative_to(project) else path.parent)
     _require_pure(path.name, (*files, *(one.path for one in left)))
     return Source((Shipped(path.name, path, f"{ROOT}/{path.name}", tuple(files)),) if files else (), tuple(left))
 
@@ -290,9 +291,9 @@ def _chosen(project: Path, name: str) -> Source:
         found = Source()
         for inner in sorted(path.iterdir()):
             if not selection.is_cache(inner.name):
-                found = found.and_then(_part(inner))
+                found = found.and_then(_part(inner, project))
     else:
-        found = _part(path)
+        found = _part(path, project)
     if not found.shipped:
         why = found.left_out[0].why if found.left_out else "empty"
         raise UsageError(f"image.source: nothing of {name} ships: {path} is {why}; take it out of the list")
