@@ -16,6 +16,7 @@ from mini.launcher import supported
 from mini.launcher.columns import config_columns
 from mini.launcher.fast import grammar, run_job
 from mini.launcher.fast.compose import Recipe, compose, set_job_number
+from mini.launcher.singletons import Singletons
 from mini.launcher.supported import Callbacks
 from mini.worker import context
 
@@ -33,6 +34,7 @@ class HydraTask:
         cwd: Where the command was given; None on another machine.
         templates: What recipes are composed from.
         execution_whitelist: What configs may call, from Hydra 1.4 on.
+        singletons: Hydra's.
     """
 
     task_function: TaskFunction
@@ -43,6 +45,7 @@ class HydraTask:
     cwd: Path | None
     templates: Mapping[tuple[str, ...], bytes] = field(default_factory=dict)
     execution_whitelist: Any = None
+    singletons: Singletons | None = None
 
     def __call__(self, config_or_recipe: DictConfig | Recipe, number: int, sweep_dir: str | None = None) -> Any:
         """Run the task with one job's config, as Hydra's basic launcher would.
@@ -88,6 +91,8 @@ class HydraTask:
         supported.add_resolvers(self.resolvers)
         JobRuntime.instance().set("name", self.job_name)
         supported.set_version_base(self.version_base)
+        if self.singletons is not None:
+            self.singletons.restore()
 
 
 def _add_to_row(columns: Mapping[str, Any]) -> None:

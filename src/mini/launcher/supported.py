@@ -31,6 +31,7 @@ from hydra._internal import utils as hydra_utils
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.hydra import Hydra
 from hydra.core import utils as hydra_core_utils
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
@@ -48,7 +49,7 @@ try:
 except ImportError:  # before Hydra 1.3.6 it is Python's own
     from logging.config import dictConfig as configure_logging
 
-__all__ = ["Callbacks", "ConfigLoaderImpl", "configure_logging", "split_key"]
+__all__ = ["Callbacks", "ConfigLoaderImpl", "Hydra", "configure_logging", "split_key"]
 
 _CHECKED: dict[str, tuple[frozenset[str] | None, frozenset[str] | None]] = {
     "compose": (frozenset({"1.3", "1.4"}), frozenset({"2.3", "2.4"})),
@@ -333,6 +334,11 @@ def install_short_forms(own_source: type[Any]) -> None:
 
 
 # Running a job.
+
+
+def load_plugins() -> None:
+    """Let this process know all plugins, and let those that change search paths do so once, as a command does."""
+    hydra_utils.create_config_search_path(None)
 
 
 def context_of_job(callbacks: Callbacks, execution_whitelist: Any) -> HydraContext:

@@ -28,7 +28,7 @@ from mini.display import terminal
 from mini.errors import CloudError, RecordError, StorageError, UsageError
 from mini.job import Failure, Job, Outcome, State
 from mini.launcher import overrides as override_text
-from mini.launcher import short_forms, spec, supported
+from mini.launcher import short_forms, singletons, spec, supported
 from mini.launcher.asked import lasting, program
 from mini.launcher.columns import config_columns
 from mini.launcher.command import refuse
@@ -205,6 +205,7 @@ class Sweep:
             Path.cwd(),
             dict(loader.templates) if isinstance(loader, TemplateLoader) else {},
             supported.execution_whitelist(self._context),
+            singletons.capture(),
         )
         by_spec: dict[Spec, list[Job]] = {}
         elsewhere = dataclasses.replace(task, cwd=None)

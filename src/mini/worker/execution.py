@@ -210,8 +210,7 @@ def _call(shared: bytes, call: Call) -> Any:
 
 @lru_cache(maxsize=8)
 def _decode(shared: bytes) -> tuple[Callable[..., Any], tuple[Callable[[], Any], ...]]:
-    fn, hooks = pickling.loads(shared)
-    return fn, hooks
+    return pickling.decode_shared(shared)
 
 
 def describe(error: BaseException) -> Failure:

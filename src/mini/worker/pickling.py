@@ -15,8 +15,12 @@ import cloudpickle
 
 from mini.errors import UnpicklableError
 from mini.job import Compact, Job
+from mini.worker import main_module
 
 _DEPTH = 12
+_KEPT = 8  # functions
+
+_encoded_here: dict[bytes, tuple[Callable[..., Any], tuple[Callable[[], Any], ...]]] = {}
 
 
 def dumps(value: Any, what: str) -> bytes:
@@ -30,10 +34,9 @@ def dumps(value: Any, what: str) -> bytes:
         UnpicklableError: Naming the part that cannot be pickled, and where it hangs.
     """
     try:
-        data: bytes = cloudpickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+        return main_module.dumps(value)
     except Exception as error:
         raise UnpicklableError(explain(value, what, error)) from error
-    return data
 
 
 def loads(data: bytes) -> Any:
@@ -108,13 +111,32 @@ def encode_shared(fn: Callable[..., Any], hooks: Sequence[Callable[[], Any]]) ->
     """
     name = getattr(fn, "__qualname__", type(fn).__qualname__)
     try:
-        data = cloudpickle.dumps((fn, tuple(hooks)), protocol=pickle.HIGHEST_PROTOCOL)
+        data = main_module.dumps((fn, tuple(hooks), main_module.capture()))
     except Exception:
         dumps(fn, f"`{_short(name)}`")
         for hook in hooks:
             dumps(hook, f"the hook `{_short(getattr(hook, '__qualname__', repr(hook)))}`")
         raise
+    _encoded_here[data] = fn, tuple(hooks)
+    if len(_encoded_here) > _KEPT:
+        del _encoded_here[next(iter(_encoded_here))]
     return Shared(hashlib.blake2b(data, digest_size=16).hexdigest(), data)
+
+
+def decode_shared(data: bytes) -> tuple[Callable[..., Any], tuple[Callable[[], Any], ...]]:
+    """The function and the hooks of a batch, in a process that is like the one they come from.
+
+    In that process itself they are what was encoded, and no copies.
+
+    Args:
+        data: Of a `Shared`.
+    """
+    if data in _encoded_here:
+        return _encoded_here[data]
+    main_module.prepare()
+    fn, hooks, main = pickle.loads(data)
+    main.install()
+    return fn, hooks
 
 
 def encode(job: Job, shared: Shared) -> Parcel:
@@ -124,7 +146,7 @@ def encode(job: Job, shared: Shared) -> Parcel:
         UnpicklableError: Naming the argument that cannot travel.
     """
     try:
-        arguments = cloudpickle.dumps((job.args, dict(job.kwargs)), protocol=pickle.HIGHEST_PROTOCOL)
+        arguments = main_module.dumps((job.args, dict(job.kwargs)))
     except Exception:
         for position, value in enumerate(job.args):
             dumps(value, f"argument {position} of job {job.index}")

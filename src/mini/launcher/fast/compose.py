@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mini import fallbacks
 from mini.launcher import short_forms, supported
-from mini.launcher.fast import grammar
+from mini.launcher.fast import copying, grammar
 from mini.launcher.overrides import parse
 from mini.launcher.supported import ConfigLoaderImpl
 
@@ -163,7 +163,7 @@ class Draft:
         if key not in self._pickled:
             node = self._content[key]
             supported.set_parent(node, None)
-            self._pickled[key] = pickle.dumps(node, protocol=pickle.HIGHEST_PROTOCOL)
+            self._pickled[key] = copying.dumps(node)
             supported.set_parent(node, self._config)
         copied: Node = pickle.loads(self._pickled[key])
         supported.set_parent(copied, self._config)
@@ -257,9 +257,7 @@ class TemplateLoader(ConfigLoader):
         is_group = tuple(map(self._is_group, overrides))
         groups = tuple(itertools.compress(lines, is_group))
         if groups not in self.templates:
-            self.templates[groups] = pickle.dumps(
-                self._loader.load_sweep_config(master, list(groups)), protocol=pickle.HIGHEST_PROTOCOL
-            )
+            self.templates[groups] = copying.dumps(self._loader.load_sweep_config(master, list(groups)))
         values = tuple(line for line, of_group in zip(lines, is_group, strict=True) if not of_group)
         return Recipe(groups, values, tuple(lines))
 

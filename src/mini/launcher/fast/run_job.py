@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import pickle
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, ValueNode, open_dict, read_write
 
 from mini import fallbacks
 from mini.launcher import supported
+from mini.launcher.fast.copying import copied
 from mini.launcher.fast.yaml import to_yaml
 from mini.launcher.supported import Callbacks
 
@@ -139,9 +139,9 @@ def copy_parts(config: DictConfig) -> tuple[DictConfig, DictConfig]:
     """The task's part of a config, and Hydra's, as copies."""
     content = supported.content(config)
     hydra_node = content.pop("hydra")
-    task: DictConfig = pickle.loads(pickle.dumps(config, protocol=pickle.HIGHEST_PROTOCOL))
+    task: DictConfig = copied(config)
     content["hydra"] = hydra_node
-    own: DictConfig = pickle.loads(pickle.dumps(config, protocol=pickle.HIGHEST_PROTOCOL))
+    own: DictConfig = copied(config)
     with read_write(own), open_dict(own):
         for key in [key for key in own if key != "hydra"]:
             del own[key]
@@ -154,7 +154,7 @@ def move_parts(config: DictConfig) -> tuple[DictConfig, DictConfig]:
     content = supported.content(config)
     whole = dict(content)
     content.clear()
-    parts = tuple(pickle.loads(pickle.dumps(config, protocol=pickle.HIGHEST_PROTOCOL)) for _ in range(2))
+    parts = tuple(copied(config) for _ in range(2))
     task, own = parts
     for key, node in whole.items():
         part = own if key == "hydra" else task
