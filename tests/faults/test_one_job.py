@@ -275,11 +275,12 @@ def test_an_interrupt_that_a_job_raises_itself_is_its_own_failure(rehearsal):
     assert [outcome.state for outcome in outcomes] == [State.DONE, State.FAILED, State.DONE, State.DONE]
 
 
-@pytest.mark.parametrize("options", [{"retries": 1}])
-def test_a_job_can_ask_which_attempt_it_is(apparatus, options, tmp_path):
+@pytest.mark.parametrize("kind", ["local", "rehearsal"])
+def test_a_job_can_ask_which_attempt_it_is(kind, rehearsal):
     def work(x):
         if attempt() == 1:
             raise ValueError("not yet")
         return attempt()
 
-    assert [outcome.result() for outcome in run(apparatus.w(**options), work, 2)] == [2, 2]
+    with one_process(kind, rehearsal) as apparatus:
+        assert [outcome.result() for outcome in run(apparatus.w(retries=1), work, 2)] == [2, 2]

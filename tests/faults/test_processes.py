@@ -23,9 +23,11 @@ from mini.runs.folder import RunFolder
 
 def work(x):
     child = subprocess.Popen(["sleep", "1000"])
-    shell = subprocess.Popen("sleep 1000 & sleep 1000 & wait", shell=True)
-    daemon = subprocess.Popen(["sh", "-c", "setsid sleep 1000 & exit"]).wait()
-    pids = subprocess.run(["pgrep", "-P", str(shell.pid)], capture_output=True, text=True).stdout.split()
+    started = f"sleep 1000 & echo $! >>started-{x}; setsid sleep 1000 & echo $! >>started-{x}; "
+    shell = subprocess.Popen(started + "wait", shell=True)
+    subprocess.Popen(["sh", "-c", started + "exit"]).wait()
+    while not os.path.exists(f"started-{x}") or len(pids := open(f"started-{x}").read().split()) < 4:
+        time.sleep(0.05)
     Path(f"pids-{x}.new").write_text(" ".join([str(os.getpid()), str(child.pid), str(shell.pid), *pids]))
     os.rename(f"pids-{x}.new", f"pids-{x}")
     while True:
@@ -81,11 +83,13 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_client_that_is_killed_leaves_no_process(tmp_path, name):
     (tmp_path / "client.py").write_text(CLIENT)
     client = subprocess.Popen([sys.executable, "client.py"], cwd=tmp_path, stderr=subprocess.DEVNULL)
-    known = [pid for x in (0, 1) for pid in pids(tmp_path / f"pids-{x}")]
-    assert len(known) == 10
-    assert all(map(is_alive, known))
-    client.send_signal(getattr(signal, f"SIG{name}"))
-    client.wait()
+    try:
+        known = [pid for x in (0, 1) for pid in pids(tmp_path / f"pids-{x}")]
+        assert len(known) == 14
+        assert all(map(is_alive, known))
+    finally:
+        client.send_signal(getattr(signal, f"SIG{name}"))
+        client.wait()
     wait_until(lambda: not any(map(is_alive, known)), "a process of a job is left")
     wait_until(lambda: not sleepers(tmp_path), f"left in the folder: {sleepers(tmp_path)}")
 
