@@ -25,8 +25,8 @@ from mini.apparatus import handle, options, registry
 from mini.apparatus.base import Apparatus
 from mini.apparatus.groups import Results
 from mini.display import terminal
-from mini.errors import CloudError, RecordError, StorageError, UsageError
-from mini.job import Failure, Job, Outcome, State
+from mini.errors import CloudError, StorageError, UsageError
+from mini.job import Job, Outcome, State
 from mini.launcher import overrides as override_text
 from mini.launcher import short_forms, singletons, spec, supported
 from mini.launcher.asked import lasting, program
@@ -37,12 +37,11 @@ from mini.launcher.fast.compose import Recipe, TemplateLoader
 from mini.launcher.job import HydraTask
 from mini.launcher.job_return import LazyJobReturn
 from mini.launcher.overrides import as_typed
+from mini.launcher.resume import Earlier
 from mini.launcher.spec import Spec
 from mini.limits import Limits, duration
-from mini.runs import files, layout, lookup, manifest, records
+from mini.runs import manifest
 from mini.runs.folder import RunFolder
-from mini.runs.live import read_live
-from mini.runs.records import Record
 
 log = logging.getLogger(__name__)
 
@@ -82,17 +81,17 @@ class Sweep:
         validation.install()
         self._apparatus: dict[object, Apparatus] = {}
         self._folder = RunFolder(str(config.hydra.sweep.dir))
-        self._begun = self._again = False
-        self._only, self._detach = only, detach
-        self._done: dict[str, tuple[Path, Record]] = {}
-        self._attempts: dict[int, int] = {}
+        self._begun = False
+        self._earlier: Earlier | None = None
+        self._detach = detach
         try:
             self._results = options.parse(Results, _plain(config.hydra.launcher.get("results")) or {}, "results")
             seconds = duration(budget)
             self._limits = Limits(max_failures, time.time() + seconds if seconds is not None else None)
             if resume is not None:
-                self._resume(resume)
-            if self._again:
+                self._earlier = Earlier(self._folder, resume, only)
+                self._begun = self._earlier.in_place
+            if self._begun:
                 return
             # Here, because the sweeper writes into the folder before it launches anything.
             if set_aside:
@@ -133,35 +132,6 @@ class Sweep:
             LazyJobReturn(functools.partial(self._compose, initial_job_idx + i, list(overrides)), outcome, cwd, name)
             for i, (overrides, outcome) in enumerate(zip(job_overrides, outcomes, strict=True))
         ]
-
-    def _resume(self, run: str) -> None:
-        """Find what need not run again."""
-        home = self._folder.path.parent
-        before = lookup.latest(home, exclude=self._folder.path) if run == "latest" else lookup.find(home, run)
-        self._again = self._begun = before.path == self._folder.path
-        handle.Run(before).status()  # brings the records of jobs that ran elsewhere
-        for line, record in before.records():
-            if isinstance(record, Record):
-                self._attempts[line.index] = record.outcome.attempt
-                if record.outcome.ok and line.key:
-                    self._done[line.key] = (Path(line.folder), record)
-
-    def _take_over(self, job: Job) -> Outcome | None:
-        """The outcome of a job that is done already, its files in its new folder; None for one that is not."""
-        if job.key not in self._done or job.folder is None:
-            return None
-        source, record = self._done[job.key]
-        try:
-            outcome = records.read_value(source, record.outcome)
-        except RecordError:  # the value is elsewhere, and too large to be in the record
-            return None
-        if Path(job.folder) != source:
-            files.link_tree(source, Path(job.folder), without=frozenset((layout.RECORD, layout.LIVE)))
-            outcome = dataclasses.replace(
-                outcome, index=job.index, folder=job.folder, where={**outcome.where, "taken_from": str(source)}
-            )
-            records.write_record(outcome, {**record.row, **job.row})
-        return dataclasses.replace(outcome, folder=job.folder)
 
     def close(self) -> None:
         """End the workers."""
@@ -216,10 +186,10 @@ class Sweep:
                 sweep_dir = self._on(where).place(self._folder.path)
                 arguments = (given[i], first + i, sweep_dir)
                 job = self._job(task if sweep_dir is None else elsewhere, config, arguments, overrides)
-            if (outcome := self._take_over(job)) is not None or (outcome := self._left_out(job)) is not None:
+            if self._earlier is not None and (outcome := self._earlier.outcome(job)) is not None:
                 known.append((job, outcome))
             else:
-                by_spec.setdefault(where, []).append(self._next_attempt(job))
+                by_spec.setdefault(where, []).append(self._earlier.next_attempt(job) if self._earlier else job)
         for name in sorted({name for where in by_spec for name in where.gpu.unknown}):
             print(f"warning: Modal is not known to have a GPU {name}; it is asked for as it is", file=sys.stderr)
         groups = [batch.Placement(self._on(where), jobs) for where, jobs in by_spec.items()]
@@ -228,7 +198,7 @@ class Sweep:
             self._leave(groups, asked or {})
         prints = any(w.kind == "debug" or getattr(w.apparatus, "logs", False) for w in by_spec)
         jobs = [job for group in groups for job in group.jobs]
-        if self._done:
+        if self._earlier is not None and self._earlier.has_results:
             print(
                 f"{sum(outcome.ok for _, outcome in known)} of {len(job_overrides)} jobs are done already",
                 file=sys.stderr,
@@ -239,28 +209,11 @@ class Sweep:
             terminal.Display(jobs, live=not prints),
             asked,
             known=known,
-            in_place=self._again,
+            in_place=self._earlier is not None and self._earlier.in_place,
             limits=self._limits,
         )
         self._begun = True
         return outcomes
-
-    def _left_out(self, job: Job) -> Outcome | None:
-        """What is known of a job that shall not run now; None for one that shall."""
-        if self._only is None or job.index == self._only:
-            return None
-        try:
-            return records.read_record(Path(str(job.folder))).outcome
-        except (FileNotFoundError, RecordError):
-            return Outcome(job.index, State.CANCELLED, failure=Failure("Cancelled", "it was left out"), key=job.key)
-
-    def _next_attempt(self, job: Job) -> Job:
-        """The job, one attempt later if it was tried in this folder before."""
-        if not self._again or job.folder is None:
-            return job
-        live = read_live(Path(job.folder)) or {}
-        attempt = max(int(live.get("attempt") or 0), self._attempts.get(job.index, 0))
-        return dataclasses.replace(job, attempt=attempt + 1)
 
     def _leave(self, groups: Sequence[batch.Placement], asked: dict[str, Any]) -> NoReturn:
         """Begin the run, say how to follow it, and end the command."""
@@ -270,7 +223,7 @@ class Sweep:
                 "hydra.launcher.detach=true leaves before any job is done, and this sweeper waits for results "
                 f"({sweeper}, in batches); run it without detach"
             )
-        if self._done:
+        if self._earlier is not None and self._earlier.has_results:
             raise UsageError("hydra.launcher.detach=true begins a new run; resume without it")
         handle.begin(
             [(group.apparatus, group.jobs) for group in groups],
