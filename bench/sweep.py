@@ -14,7 +14,7 @@ from pathlib import Path
 SIZES = [int(size) for size in os.environ.get("SWEEP_JOBS", "100,1000,10000").split(",")]
 UP_TO = {"joblib, 2 processes": 1000, "basic": 1000, "submitit": 100}
 OURS = {
-    "mini, 2 workers": ["hydra/launcher=apparatus", "+apparatus={kind: local, workers: 2}"],
+    "mini, 2 workers": ["hydra/launcher=apparatus", "hydra.launcher.apparatus={kind: local, workers: 2}"],
     "mini, this process": ["hydra/launcher=apparatus", "hydra.launcher.apparatus=debug"],
 }
 PEERS = {
