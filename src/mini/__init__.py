@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mini._tls import ensure_grpc_trusts_system_ca
     from mini.apparatus.base import Apparatus
     from mini.apparatus.debug.apparatus import DebugApparatus
     from mini.apparatus.handle import Run
     from mini.apparatus.local.apparatus import LocalApparatus
     from mini.apparatus.modal.apparatus import ModalApparatus
+    from mini.apparatus.modal.image.build import make_image
+    from mini.apparatus.modal.image.requirements import uv_freeze
+    from mini.apparatus.modal.image.source import project_packages
     from mini.apparatus.rehearsal.apparatus import RehearsalApparatus
     from mini.errors import MiniError
     from mini.job import Job, JobError, Outcome, State
@@ -29,8 +33,12 @@ _HOMES = {
     "Run": "mini.apparatus.handle",
     "State": "mini.job",
     "attempt": "mini.worker.context",
+    "ensure_grpc_trusts_system_ca": "mini._tls",
     "job_dir": "mini.worker.context",
+    "make_image": "mini.apparatus.modal.image.build",
     "progress": "mini.worker.context",
+    "project_packages": "mini.apparatus.modal.image.source",
+    "uv_freeze": "mini.apparatus.modal.image.requirements",
 }
 
 __all__ = [
@@ -46,8 +54,12 @@ __all__ = [
     "Run",
     "State",
     "attempt",
+    "ensure_grpc_trusts_system_ca",
     "job_dir",
+    "make_image",
     "progress",
+    "project_packages",
+    "uv_freeze",
 ]
 
 

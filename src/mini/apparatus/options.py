@@ -8,7 +8,6 @@ of a config and of `Apparatus.w`, and the tables in the documentation are made f
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -230,14 +229,6 @@ def items(value: Any) -> Pairs:
 def pairs(value: Any) -> tuple[tuple[str, str], ...]:
     """A mapping from text to text."""
     return tuple((name, str(part)) for name, part in items(value))
-
-
-def duration(value: Any) -> float:
-    """Seconds from `90`, `90s`, `15m`, `2h` or `1d`."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", str(value))
-    if match is None or float(match[1]) <= 0:
-        raise ValueError("it must be a time such as 90s, 15m, 2h or 1d")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
 
 
 _BY_TYPE: Mapping[str, Check] = {

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from mini.apparatus.base import Apparatus
-    from mini.job import Outcome
     from mini.runs.folder import RunFolder
 
 
@@ -42,9 +41,6 @@ class Attached(Protocol):
 
     def cancel(self) -> None:
         """Stop what runs, keep what is done, and record the rest as cancelled."""
-
-    def fate(self, job: int) -> Outcome | None:
-        """What became of a job that has no record; None while it may still run."""
 
     def pull(self, include: str | None) -> int:
         """Bring files home that are not here.

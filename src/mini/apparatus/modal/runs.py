@@ -147,14 +147,6 @@ class ModalRun:
         failure = lost(Exception("cancelled"), None)[1]
         self._record([Outcome(index, State.CANCELLED, failure=failure, ended=time.time()) for index in gone])
 
-    def fate(self, job: int) -> Outcome | None:
-        """As `Attached.fate`: what Modal says of the job's input."""
-        answer = self._answer(job)
-        if isinstance(answer, TimeoutError) or not isinstance(answer, BaseException):
-            return None
-        state, failure = lost(answer, None)
-        return Outcome(job, state, failure=failure, ended=time.time())
-
     def pull(self, include: str | None) -> int:
         """As `Attached.pull`."""
         without = (f"{layout.RECORDS}/*", ".home.tar.gz")

@@ -23,7 +23,7 @@ from mini.apparatus.modal.container import ROOT
 from mini.apparatus.modal.image import selection
 from mini.apparatus.modal.image.selection import LeftOut
 from mini.errors import UsageError
-from mini.project import SOURCE, is_shared
+from mini.project import SOURCE, is_shared, root
 
 OWN = ("mini", "hydra_plugins/mini_launcher")
 """This package, as parts of the folder it is imported from."""
@@ -189,6 +189,18 @@ def as_installed(name: str, path: Path) -> Shipped:
 def packages(folder: Path) -> Source:
     """The packages and modules of another project, a dependency: those under its `src/`, else those in its folder."""
     return _contents(folder / "src", folder, all_names=True) if has_src_layout(folder) else _contents(folder, folder)
+
+
+def project_packages(project: Path | None = None) -> list[Path]:
+    """The packages and modules of a project that ship to containers, where `image.source` names no others.
+
+    Args:
+        project: Its folder; None for the one around the working directory.
+
+    Raises:
+        UsageError: One has a compiled part.
+    """
+    return [part.path for part in packages(project or root()).shipped]
 
 
 def extra(path: Path, name: str, remote: str) -> Source:
