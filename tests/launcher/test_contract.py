@@ -132,7 +132,7 @@ def test_nan_is_a_result_and_never_the_best(kind):
         [0, float("nan"), 2], nan_ok=True
     )
     rows = [line.split()[0] for line in done.stdout.splitlines()[-4:-1]]
-    assert rows == ["2", "0", "1"]
+    assert rows == ["2", "0", "1"], done.stdout + done.stderr
 
 
 def test_several_specs_run_side_by_side():
