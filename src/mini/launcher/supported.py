@@ -331,6 +331,29 @@ def install_short_forms(own_source: type[Any]) -> None:
     ConfigLoaderImpl._apply_overrides_to_config = staticmethod(apply_long)  # type: ignore[method-assign]
     ConfigLoaderImpl._compose_config_from_defaults_list = compose_and_adopt  # type: ignore[method-assign]
     ConfigRepository.initialize_sources = initialize_and_tell  # type: ignore[method-assign]
+    _let_jobs_choose_ours()
+
+
+def _let_jobs_choose_ours() -> None:
+    """Let the jobs of a sweep differ in what of ours is under `hydra.launcher`, which Hydra refuses from 1.4 on."""
+    check = getattr(ConfigLoaderImpl, "_ensure_sweep_config_controller_unchanged", None)
+    if check is None:
+        return
+
+    @functools.wraps(check)
+    def check_the_rest(master_config: DictConfig, sweep_config: DictConfig) -> None:
+        if not (short_forms.is_ours(master_config) and short_forms.is_ours(sweep_config)):
+            check(master_config, sweep_config)
+            return
+        masters, jobs = (content(descend(config, "hydra", "launcher")) for config in (master_config, sweep_config))
+        chosen = {name: jobs[name] for name in short_forms.NAMES if name in jobs and name in masters}
+        jobs.update({name: masters[name] for name in chosen})
+        try:
+            check(master_config, sweep_config)
+        finally:
+            jobs.update(chosen)
+
+    ConfigLoaderImpl._ensure_sweep_config_controller_unchanged = staticmethod(check_the_rest)  # type: ignore[attr-defined]
 
 
 # Running a job.
