@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from grpclib.server import Server
@@ -43,6 +44,7 @@ class Scheduler:
         self.containers: dict[str, Container] = {}
         self._given = 0
         self._background: set[asyncio.Task[Any]] = set()
+        self._remover, self._closing = ThreadPoolExecutor(1, "mini-loopback-remover"), False
 
     # Inputs.
 
@@ -204,7 +206,8 @@ class Scheduler:
                     waiting.set_result(None)
             if container.server is not None:
                 container.server.close()
-            containers.remove(container)
+            if not self._closing:  # else all goes together
+                self._remover.submit(containers.remove, container)
             self._settle(container, app, died, returncode)
 
     async def _start(self, container: Container, app: App) -> Process:
@@ -347,6 +350,7 @@ class Scheduler:
 
     async def close(self) -> None:
         """End every container."""
+        self._closing = True
         for app in self.state.apps.values():
             self.stop_app(app)
         for container in self.containers.values():
@@ -354,6 +358,7 @@ class Scheduler:
             container.kill()
         if self._background:
             await asyncio.wait(self._background, timeout=10)
+        self._remover.shutdown()
 
 
 def _cancelled() -> api_pb2.GenericResult:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path, PurePosixPath
 
 from google.protobuf.empty_pb2 import Empty
@@ -185,28 +185,39 @@ def _stamps(folder: Path, left_out: set[str] | None = None) -> dict[str, tuple[i
         folder: The folder.
         left_out: Takes the names of what is no file.
     """
-    stamps, root, odd = {}, folder.resolve(), set[str]()
-    for top, folders, names in os.walk(folder):
-        for name in [*names, *(name for name in folders if Path(top, name).is_symlink())]:
-            path = Path(top, name)
-            relative = path.relative_to(folder).as_posix()
-            try:
-                status = path.stat()
-                relative.encode()
-                inside = stat.S_ISREG(status.st_mode) and (not path.is_symlink() or root in path.resolve().parents)
-            except FileNotFoundError:  # removed in the meantime, or a link to nothing
-                inside = False
-                if not path.is_symlink():
-                    continue
-            except (OSError, RuntimeError, UnicodeEncodeError):  # links in a circle; a name in another encoding
-                inside = False
-            if inside:
-                stamps[relative] = (status.st_mtime_ns, status.st_size)
-            else:
-                odd.add(relative.encode(errors="backslashreplace").decode())
-    if left_out is not None:
-        left_out |= odd
+    stamps: dict[str, tuple[int, int]] = {}
+    for name, entry in _entries(str(folder), ""):
+        try:
+            status = entry.stat()
+            name.encode()
+            is_file = stat.S_ISREG(status.st_mode) and (
+                not entry.is_symlink() or folder.resolve() in Path(entry).resolve().parents
+            )
+        except FileNotFoundError:
+            if not entry.is_symlink():  # removed in the meantime
+                continue
+            is_file = False
+        except (OSError, RuntimeError, UnicodeEncodeError):  # links in a circle; a name in another encoding
+            is_file = False
+        if is_file:
+            stamps[name] = (status.st_mtime_ns, status.st_size)
+        elif left_out is not None:
+            left_out.add(name.encode(errors="backslashreplace").decode())
     return stamps
+
+
+def _entries(folder: str, before: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """All but folders below a folder, links to folders included, by their relative names."""
+    try:
+        with os.scandir(folder) as found:
+            entries = list(found)
+    except FileNotFoundError:  # removed in the meantime
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _entries(entry.path, f"{before}{entry.name}/")
+        else:
+            yield f"{before}{entry.name}", entry
 
 
 def _copy(source: Path, target: Path) -> None:
