@@ -24,8 +24,8 @@ from mini.project import cache_folder
 def packages(plan: Plan, project: Path) -> Path:
     """The folder with the packages of a plan, without the group `cuda`; made if it is not there.
 
-    Those of `uv.lock` are installed by uv. Where there is no lock the versions are those that are installed here, and so
-    are the files.
+    Those of `uv.lock` are installed by uv. Where there is no lock the versions are those that are installed here, and
+    so are the files.
 
     Args:
         plan: Of the image.
@@ -71,8 +71,10 @@ def _install(project: Path, target: Path, *what: str) -> None:
     if program is None:
         raise ImageError("uv, which makes the environment of a rehearsal, is not installed; run `pip install uv`")
     done = subprocess.run(
-        [program, "pip", "install", "--quiet", "--color", "never"]
-        + ["--python", sys.executable, "--target", str(target), *what],
+        [
+            *(program, "pip", "install", "--quiet", "--color", "never"),
+            *("--python", sys.executable, "--target", str(target), *what),
+        ],
         cwd=project,
         capture_output=True,
         text=True,
