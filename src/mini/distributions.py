@@ -57,13 +57,21 @@ def roots(distribution: importlib.metadata.Distribution) -> list[tuple[str, Path
 
     A member of a namespace that other distributions have a part in is a root of its own.
     """
-    owned = {
-        Path(str(distribution.locate_file(file)))
-        for file in distribution.files or ()
-        if ".." not in file.parts and not is_cache(Path(str(file))) and not file.parts[0].endswith(".dist-info")
-    }
     top = Path(str(distribution.locate_file("")))
+    owned = {top / file for file in _files(distribution) if not file.parts[0].endswith((".dist-info", ".egg-info"))}
     return [(path.relative_to(top).as_posix(), path) for path in _cover(top, owned)]
+
+
+def _files(distribution: importlib.metadata.Distribution) -> list[Path]:
+    """The files of a distribution, relative to its folder on the path; without caches and programs."""
+    listed = [Path(str(file)) for file in distribution.files or ()]
+    if not listed:  # a package of the operating system, which keeps its own list
+        top = Path(str(distribution.locate_file("")))
+        text = distribution.read_text("top_level.txt") or distribution.metadata["Name"].replace("-", "_")
+        names = [name for line in text.split() for name in (line, f"{line}.py")]
+        found = [path for name in names for path in (files(top / name) if (top / name).is_dir() else [top / name])]
+        listed = [path.relative_to(top) for path in found if path.is_file()]
+    return [file for file in listed if ".." not in file.parts and not is_cache(file)]
 
 
 def _cover(folder: Path, owned: set[Path]) -> list[Path]:
@@ -157,12 +165,9 @@ def copy(distribution: importlib.metadata.Distribution, target: Path) -> None:
         distribution: Of this environment.
         target: The folder.
     """
-    for file in distribution.files or ():
-        source = Path(str(distribution.locate_file(file)))
-        if ".." in file.parts or is_cache(Path(str(file))) or not source.is_file():
-            continue
-        place = target / Path(str(file))
-        if not place.exists():
+    for file in _files(distribution):
+        source, place = Path(str(distribution.locate_file(str(file)))), target / file
+        if source.is_file() and not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             try:
                 os.link(source.resolve(), place)

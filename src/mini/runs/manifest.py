@@ -11,6 +11,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from mini import project
+
 
 def describe(task: str, jobs: int, engines: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, Any]:
     """The manifest of a run that begins now in this process.
@@ -32,7 +34,7 @@ def describe(task: str, jobs: int, engines: Mapping[str, Iterable[Mapping[str, A
         "cwd": str(Path.cwd()),
         "python": platform.python_version(),
         "git": git_state(),
-        "lock": digest(Path("uv.lock")),
+        "lock": digest(lock) if (lock := project.lock()) is not None else None,
         "jobs": jobs,  # of the first batch; a sweeper may add more
         "images": list(images.values()),
         "volume": next((one["volume"] for one in said if "volume" in one), None),

@@ -340,7 +340,7 @@ def test_the_plan_can_be_shown():
         assert part in shown.stdout
     as_json = json.loads(cli("--json", "image=jemalloc").stdout)
     assert as_json["layers"][-1]["kind"] == "builder"
-    assert "conf/mini.yaml" in next(part for part in as_json["shipped"] if part["name"] == "mini")["files"]
+    assert "py.typed" in next(part for part in as_json["shipped"] if part["name"] == "mini")["files"]
 
 
 def test_what_changed_since_a_run_is_said_layer_by_layer(tmp_path):

@@ -209,10 +209,9 @@ def _dependency(local: Local) -> Source:
         return found
     distribution = distributions.find(local.name)
     if distribution is None or (local.commit is not None and distributions.commit(distribution) != local.commit):
-        raise UsageError(
-            f"the git dependency {local.name} is shipped as it is installed here, and commit {local.commit} is not; "
-            "run `uv sync`"
-        )
+        what = f"git dependency {local.name}" if local.commit else f"dependency {local.name}, a file here,"
+        which = f"commit {local.commit} is not" if local.commit else "it is not"
+        raise UsageError(f"the {what} is shipped as it is installed here, and {which}; run `uv sync`")
     return Source(tuple(source.as_installed(name, path) for name, path in distributions.roots(distribution)))
 
 

@@ -206,6 +206,8 @@ def _export(project: Path, choice: Sequence[str], python: str) -> tuple[tuple[Pi
             local.append(Local(name, folder=(project / package["directory"]["path"]).resolve()))
         elif "vcs" in package:
             local.append(Local(name, commit=package["vcs"]["commit-id"]))
+        elif "archive" in package and "url" not in package["archive"]:  # a file here
+            local.append(Local(name))
         else:
             pins.append(_pin(name, package, python))
     return tuple(sorted(pins, key=str)), tuple(sorted(local, key=lambda one: one.name))
@@ -214,11 +216,6 @@ def _export(project: Path, choice: Sequence[str], python: str) -> tuple[tuple[Pi
 def _pin(name: str, package: Mapping[str, Any], python: str) -> Pin:
     archive = package.get("archive")
     if archive is not None:
-        if "url" not in archive:
-            raise UsageError(
-                f"the dependency {name} is the local file {archive.get('path')}, which a container cannot install; "
-                "publish it, or depend on its folder, which is shipped as source"
-            )
         return Pin(name, package.get("version", ""), _digests([archive]), url=archive["url"])
     wheels = [wheel for wheel in package.get("wheels", []) if _fits(wheel.get("name") or wheel["url"], python)]
     files = [*wheels, *([package["sdist"]] if "sdist" in package and not wheels else [])]

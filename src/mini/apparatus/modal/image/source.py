@@ -98,7 +98,7 @@ class Launch:
     """What a process was started from, which need not be installed.
 
     Args:
-        folders: Folders of the path: of the script, and those that `PYTHONPATH` has.
+        folders: Folders of the path: of the script, and those that `PYTHONPATH` or an editable install put there.
         part: The package or module of `python -m`.
     """
 
@@ -151,12 +151,13 @@ def launch(project: Path, script: Path | None = None) -> Launch:
     """
     main = sys.modules["__main__"]
     spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-    folders = [Path(name) for name in os.environ.get("PYTHONPATH", "").split(os.pathsep) if name]
+    # With `-m` the working directory is on the path, and not because anything is to be imported from it.
+    here = {Path.cwd(), project / "src"} if spec is not None and spec.name != "mini.driver" else {project / "src"}
+    folders = [Path(name) for name in sys.path if name and Path(name).absolute() not in here]
+    folders += [Path(name) for name in os.environ.get("PYTHONPATH", "").split(os.pathsep) if name]
     part = None
     if script is not None:
         folders.insert(0, script.parent)
-    elif spec is not None and spec.name == "mini.driver":  # its path is the one of whoever began the run
-        folders += [Path(name) for name in sys.path if name]
     elif spec is not None and spec.origin is not None:
         origin = Path(spec.origin)
         part = origin.parents[spec.name.count(".") - 1] if "." in spec.name else origin
