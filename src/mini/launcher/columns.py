@@ -11,7 +11,7 @@ from omegaconf import Container, DictConfig, OmegaConf, ValueNode
 from omegaconf.errors import OmegaConfBaseException
 
 from mini import fallbacks
-from mini.launcher import supported
+from mini.launcher import nodes
 from mini.launcher.fast.yaml import SCALARS
 from mini.runs.values import flatten
 
@@ -45,7 +45,7 @@ def _fixed(template: bytes) -> Mapping[Any, dict[str, Any]]:
     return {
         key: _columns(config, str(key))
         for key in config
-        if key not in _NOT_CONFIG and supported.is_fixed(supported.child(config, key))
+        if key not in _NOT_CONFIG and nodes.is_fixed(nodes.child(config, key))
     }
 
 
@@ -57,12 +57,12 @@ def _columns(config: DictConfig, key: str) -> dict[str, Any]:
 
 
 def _plain(config: DictConfig, key: str, *, resolve: bool) -> Any:
-    node = supported.child(config, key)
-    if resolve and isinstance(node, ValueNode) and supported.is_interpolation(node):
-        node = supported.dereference(node)
+    node = nodes.child(config, key)
+    if resolve and isinstance(node, ValueNode) and nodes.is_interpolation(node):
+        node = nodes.dereference(node)
     if isinstance(node, Container):
         return OmegaConf.to_container(node, resolve=resolve, enum_to_str=True)
-    if isinstance(node, ValueNode) and type(value := supported.value_of(node)) in SCALARS:
+    if isinstance(node, ValueNode) and type(value := nodes.value_of(node)) in SCALARS:
         return value
     fallbacks.note("columns", "a value of an unusual type")
     return OmegaConf.to_container(OmegaConf.masked_copy(config, key), resolve=resolve, enum_to_str=True)[key]  # type: ignore[index,call-overload]

@@ -1,4 +1,4 @@
-"""The one module that uses private names of Hydra and OmegaConf.
+"""What is private in Hydra and OmegaConf is used here, and in `nodes`, and nowhere else.
 
 Each step below gives exactly what Hydra gives, which `tests/launcher` compares on the versions named. On any other
 version Hydra's or OmegaConf's own way is taken, which is slower; `mini.fallbacks` counts it.
@@ -11,16 +11,18 @@ version Hydra's or OmegaConf's own way is taken, which is slower; `mini.fallback
 | `grammar`: parse trees are kept (`fast.grammar`)          | any  | 2.3, 2.4  | OmegaConf parses an interpolation at each use  |
 | `command`: errors of a command (`command`)                | 1.3, 1.4 | any   | Hydra's own messages and exit codes            |
 
-Reading and moving the nodes of a config, which several of these need, was checked on OmegaConf 2.3 and 2.4: all that
+Reading and moving the nodes of a config (`nodes`), which several of these need, was checked on OmegaConf 2.3 and 2.4: all that
 `pyproject.toml` allows. Hydra 1.4 has a `run_job` of its own kind (an execution policy, a job's failure handed to
 callbacks), and OmegaConf 2.4 writes YAML with libyaml itself: there the general way is the right one.
 """  # noqa: E501 - a table
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import hydra
@@ -36,20 +38,18 @@ from hydra.core import utils as hydra_core_utils
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, RunMode
-from omegaconf import Container, DictConfig, ListConfig, OmegaConf, ValueNode
-from omegaconf._utils import _resolve_optional, get_omega_conf_dumper, split_key
-from omegaconf.base import Node
+from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_omega_conf_dumper
 from omegaconf.basecontainer import BaseContainer
-from omegaconf.omegaconf import _node_wrap
 
-from mini.launcher import short_forms
+from mini.launcher import nodes, short_forms
 
 try:
     from hydra._internal.logging_config import configure_logging
 except ImportError:  # before Hydra 1.3.6 it is Python's own
     from logging.config import dictConfig as configure_logging
 
-__all__ = ["Callbacks", "ConfigLoaderImpl", "Hydra", "configure_logging", "split_key"]
+__all__ = ["Callbacks", "ConfigLoaderImpl", "Hydra", "configure_logging"]
 
 _CHECKED: dict[str, tuple[frozenset[str] | None, frozenset[str] | None]] = {
     "compose": (frozenset({"1.3", "1.4"}), frozenset({"2.3", "2.4"})),
@@ -76,113 +76,6 @@ def unchecked(step: str) -> str | None:
         if versions is not None and ".".join(installed.split(".")[:2]) not in versions:
             return f"not checked on {name} {installed}"
     return None
-
-
-# Nodes of a config.
-
-
-def child(config: Any, key: Any) -> Any:
-    """The node under a key, an interpolation as it is; None if there is none."""
-    return config._get_node(key)
-
-
-def descend(config: Any, *keys: str) -> Any:
-    """The node some keys down, without the checks of an access, of which there are many for each job."""
-    for key in keys:
-        config = config.__dict__["_content"][key]
-    return config
-
-
-def content(container: Container) -> Any:
-    """The nodes of a container: the dict or list that it holds, not a copy."""
-    return container.__dict__["_content"]
-
-
-def set_content(container: Container, nodes: Any) -> None:
-    """Let a container hold another dict or list of nodes."""
-    container.__dict__["_content"] = nodes
-
-
-def set_parent(node: Node, parent: Any) -> None:
-    """Say which container a node is in; None for none."""
-    node._set_parent(parent)
-
-
-def is_interpolation(node: Node) -> bool:
-    """Whether a node is looked up elsewhere."""
-    return node._is_interpolation()
-
-
-def has_content(node: Node) -> bool:
-    """Whether a container holds nodes, and is not null, missing or an interpolation."""
-    return not (node._is_none() or node._is_missing() or node._is_interpolation())
-
-
-def is_fixed(node: Any) -> bool:
-    """Whether nothing in a part of a config is missing or looked up elsewhere."""
-    if not isinstance(node, Node) or node._is_missing() or node._is_interpolation():
-        return False
-    if isinstance(node, Container) and not node._is_none():
-        nodes = node.__dict__["_content"]
-        return all(map(is_fixed, nodes.values() if isinstance(nodes, dict) else nodes))
-    return True
-
-
-def leads_through_interpolation(nodes: Mapping[Any, Any], key: str) -> bool:
-    """Whether a value under a dotted key may be one that an interpolation on the way stands for.
-
-    Args:
-        nodes: The nodes of a config.
-        key: As in an override.
-    """
-    first, *further = split_key(key)
-    node = nodes.get(first)
-    for name in further:
-        if not isinstance(node, Node):  # there is nothing yet
-            return False
-        if node._is_interpolation():
-            return True
-        inner = node.__dict__.get("_content")
-        while isinstance(inner, Node):  # a union's
-            inner = inner.__dict__.get("_content")
-        if isinstance(inner, list):
-            inner = {str(i): element for start in (0, -len(inner)) for i, element in enumerate(inner, start)}
-        node = inner.get(name) if isinstance(inner, dict) else None
-    return False
-
-
-def value_of(node: ValueNode) -> Any:
-    """The value of a leaf, an interpolation as its text."""
-    return node._value()
-
-
-def dereference(node: Node) -> Any:
-    """The node that an interpolation stands for."""
-    return node._dereference_node()
-
-
-def assign(node: ValueNode, value: Any) -> None:
-    """Set a leaf's value, converted to its type, whether or not the config is read-only."""
-    node._val = node.validate_and_convert(value)
-
-
-def assign_list(target: ListConfig, values: Iterable[Any]) -> None:
-    """Set the elements of a list, whether or not the config is read-only."""
-    optional, kind = _resolve_optional(target._metadata.element_type)
-    target.__dict__["_content"] = [
-        _node_wrap(parent=target, is_optional=optional, value=value, key=i, ref_type=kind)
-        for i, value in enumerate(values)
-    ]
-
-
-def resolver_cache(config: DictConfig) -> Any:
-    """What resolvers with `use_cache` gave in this config."""
-    return config._metadata.resolver_cache
-
-
-def set_resolver_cache(config: DictConfig, cache: Any) -> None:
-    """Let resolvers with `use_cache` give what they gave in another config."""
-    config._metadata.resolver_cache = cache
 
 
 def yaml_dumper() -> Any:
@@ -280,19 +173,21 @@ def set_task_overrides(config: DictConfig, overrides: Sequence[Override]) -> Non
 
     The nodes are set directly: through the config that costs more than all the rest.
     """
-    job = descend(config, "hydra", "job")
-    assign_list(descend(config, "hydra", "overrides", "task"), [override.input_line for override in overrides])
+    job = nodes.descend(config, "hydra", "job")
+    nodes.assign_list(
+        nodes.descend(config, "hydra", "overrides", "task"), [override.input_line for override in overrides]
+    )
     dirname = getattr(config_loader_impl, "get_overrides_dirname", None)
     if dirname is None:  # since Hydra 1.4 it is an interpolation
         return
-    naming = descend(job, "config", "override_dirname")
+    naming = nodes.descend(job, "config", "override_dirname")
     text = dirname(
         overrides=list(overrides),
         kv_sep=naming.kv_sep,
         item_sep=naming.item_sep,
         exclude_keys=naming.exclude_keys,
     )
-    assign(child(job, "override_dirname"), text)
+    nodes.assign(nodes.child(job, "override_dirname"), text)
 
 
 # Short forms.
@@ -314,8 +209,13 @@ def install_short_forms(own_source: type[Any]) -> None:
         apply(short_forms.lengthened(overrides, cfg), cfg)
 
     @functools.wraps(compose)
-    def compose_and_adopt(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
-        config = compose(self, *args, **kwargs)
+    def compose_and_adopt(self: ConfigLoaderImpl, defaults: list[Any], repo: Any) -> DictConfig:
+        paths = {default.config_path for default in defaults}
+        if "mini" in paths and "hydra/launcher/apparatus" not in paths:
+            # Another launcher would refuse what is ours under `hydra.launcher`.
+            ours = {short_forms.PREFIX + name for name in short_forms.NAMES}
+            defaults, repo = [default for default in defaults if default.package not in ours], _WithoutOurs(repo)
+        config = compose(self, defaults, repo)
         short_forms.adopt(config, own_source.ownership.is_applications)
         return config
 
@@ -334,6 +234,29 @@ def install_short_forms(own_source: type[Any]) -> None:
     _let_jobs_choose_ours()
 
 
+class _WithoutOurs:
+    """A config repository whose `mini` has nothing under `hydra.launcher`.
+
+    Args:
+        repository: Hydra's.
+    """
+
+    def __init__(self, repository: Any) -> None:
+        self._repository = repository
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._repository, name)
+
+    def load_config(self, config_path: str) -> Any:
+        """As the repository's, less what is ours."""
+        loaded = self._repository.load_config(config_path)
+        if config_path != "mini":
+            return loaded
+        config = copy.deepcopy(loaded.config)
+        del config.hydra.launcher
+        return dataclasses.replace(loaded, config=config)
+
+
 def _let_jobs_choose_ours() -> None:
     """Let the jobs of a sweep differ in what of ours is under `hydra.launcher`, which Hydra refuses from 1.4 on."""
     check = getattr(ConfigLoaderImpl, "_ensure_sweep_config_controller_unchanged", None)
@@ -345,7 +268,9 @@ def _let_jobs_choose_ours() -> None:
         if not (short_forms.is_ours(master_config) and short_forms.is_ours(sweep_config)):
             check(master_config, sweep_config)
             return
-        masters, jobs = (content(descend(config, "hydra", "launcher")) for config in (master_config, sweep_config))
+        masters, jobs = (
+            nodes.content(nodes.descend(config, "hydra", "launcher")) for config in (master_config, sweep_config)
+        )
         chosen = {name: jobs[name] for name in short_forms.NAMES if name in jobs and name in masters}
         jobs.update({name: masters[name] for name in chosen})
         try:

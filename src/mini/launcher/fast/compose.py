@@ -26,7 +26,7 @@ from omegaconf.base import Node
 from omegaconf.errors import OmegaConfBaseException
 
 from mini import fallbacks
-from mini.launcher import short_forms, supported
+from mini.launcher import nodes, short_forms, supported
 from mini.launcher.fast import copying, grammar
 from mini.launcher.overrides import parse
 from mini.launcher.supported import ConfigLoaderImpl
@@ -67,7 +67,7 @@ class Recipe:
     @property
     def changed_keys(self) -> frozenset[str]:
         """The keys at the top of the config that values are set under."""
-        return frozenset(supported.split_key(parse(line).key_or_group)[0] for line in self.values)
+        return frozenset(nodes.split_key(parse(line).key_or_group)[0] for line in self.values)
 
 
 def compose(template: bytes, recipe: Recipe) -> DictConfig:
@@ -103,11 +103,11 @@ def set_job_number(config: DictConfig, number: int, sweep_dir: str | None = None
         number: The job's.
         sweep_dir: The run folder, where that is not the config's.
     """
-    job = supported.descend(config, "hydra", "job")
+    job = nodes.descend(config, "hydra", "job")
     for name in ("id", "num"):
-        node = supported.child(job, name)
+        node = nodes.child(job, name)
         if isinstance(node, ValueNode):
-            supported.assign(node, number)
+            nodes.assign(node, number)
         else:
             with open_dict(config):
                 job[name] = number
@@ -126,8 +126,8 @@ class Draft:
     def __init__(self, template: bytes) -> None:
         self._template = template
         self._config: DictConfig = pickle.loads(template)
-        self._content: dict[str, Any] = dict(supported.content(self._config))
-        self._cache = copy.deepcopy(supported.resolver_cache(self._config))
+        self._content: dict[str, Any] = dict(nodes.content(self._config))
+        self._cache = copy.deepcopy(nodes.resolver_cache(self._config))
         self._pickled: dict[str, bytes] = {}
 
     @contextlib.contextmanager
@@ -144,29 +144,29 @@ class Draft:
         content = dict(self._content)
         for key in recipe.changed_keys & content.keys():
             content[key] = self._copy(key)
-        supported.set_content(self._config, content)
+        nodes.set_content(self._config, content)
         # What `${now:…}` and its like gave before, which is the same in every job; not what they gave in one.
-        supported.set_resolver_cache(self._config, copy.deepcopy(self._cache))
+        nodes.set_resolver_cache(self._config, copy.deepcopy(self._cache))
         set_values(self._config, recipe)
         yield self._config
 
     def _changes_only_copies(self, recipe: Recipe) -> bool:
         """Whether no value is set through an interpolation, in a part that is not copied."""
         overrides = [parse(line) for line in recipe.values]
-        if any(supported.leads_through_interpolation(self._content, override.key_or_group) for override in overrides):
+        if any(nodes.leads_through_interpolation(self._content, override.key_or_group) for override in overrides):
             return False
         if any(override.is_delete() or isinstance(override.value(), dict | list) for override in overrides):
-            return all(supported.is_fixed(self._content[key]) for key in recipe.changed_keys & self._content.keys())
+            return all(nodes.is_fixed(self._content[key]) for key in recipe.changed_keys & self._content.keys())
         return True
 
     def _copy(self, key: str) -> Node:
         if key not in self._pickled:
             node = self._content[key]
-            supported.set_parent(node, None)
+            nodes.set_parent(node, None)
             self._pickled[key] = copying.dumps(node)
-            supported.set_parent(node, self._config)
+            nodes.set_parent(node, self._config)
         copied: Node = pickle.loads(self._pickled[key])
-        supported.set_parent(copied, self._config)
+        nodes.set_parent(copied, self._config)
         return copied
 
 

@@ -16,7 +16,7 @@ from hydra.types import TaskFunction
 from omegaconf import DictConfig, OmegaConf, ValueNode, open_dict, read_write
 
 from mini import fallbacks
-from mini.launcher import supported
+from mini.launcher import nodes, supported
 from mini.launcher.fast.copying import copied
 from mini.launcher.fast.yaml import to_yaml
 from mini.launcher.supported import Callbacks
@@ -137,7 +137,7 @@ def _decides_chdir(config: DictConfig) -> bool:
 
 def copy_parts(config: DictConfig) -> tuple[DictConfig, DictConfig]:
     """The task's part of a config, and Hydra's, as copies."""
-    content = supported.content(config)
+    content = nodes.content(config)
     hydra_node = content.pop("hydra")
     task: DictConfig = copied(config)
     content["hydra"] = hydra_node
@@ -151,23 +151,23 @@ def copy_parts(config: DictConfig) -> tuple[DictConfig, DictConfig]:
 
 def move_parts(config: DictConfig) -> tuple[DictConfig, DictConfig]:
     """As `copy_parts`, without copies: the config itself is empty afterwards."""
-    content = supported.content(config)
+    content = nodes.content(config)
     whole = dict(content)
     content.clear()
     parts = tuple(copied(config) for _ in range(2))
     task, own = parts
     for key, node in whole.items():
         part = own if key == "hydra" else task
-        supported.content(part)[key] = node
-        supported.set_parent(node, part)
+        nodes.content(part)[key] = node
+        nodes.set_parent(node, part)
     OmegaConf.set_readonly(own.hydra, True)
     return task, own
 
 
 def _set_output_dir(runtime: DictConfig, path: str) -> None:
-    node = supported.child(runtime, "output_dir")
+    node = nodes.child(runtime, "output_dir")
     if isinstance(node, ValueNode):
-        supported.assign(node, path)
+        nodes.assign(node, path)
         return
     with read_write(runtime), open_dict(runtime):
         runtime.output_dir = path

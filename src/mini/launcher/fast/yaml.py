@@ -12,7 +12,7 @@ import yaml
 from omegaconf import Container, DictConfig, OmegaConf, ValueNode
 
 from mini import fallbacks
-from mini.launcher import supported
+from mini.launcher import nodes, supported
 
 # The entries of Hydra's config that are not the same in all jobs of a template, by the section they are in.
 _OF_A_JOB = {
@@ -39,7 +39,7 @@ def to_yaml(config: Any, template: Hashable | None = None) -> str:
     if reason is not None:
         fallbacks.note("yaml", reason)
         return OmegaConf.to_yaml(config)
-    node = supported.child(config, "hydra") if template is not None else None
+    node = nodes.child(config, "hydra") if template is not None else None
     if not isinstance(node, DictConfig):
         return _dump(OmegaConf.to_container(config, resolve=False, enum_to_str=True))
     entries = _entries_of_the_job(node)
@@ -50,10 +50,10 @@ def _entries_of_the_job(node: DictConfig) -> dict[tuple[str, str], str]:
     """The text of what differs between jobs, written at once; empty if it is not as simple as that."""
     values = {}
     for section, names in _OF_A_JOB.items():
-        inner = supported.child(node, section)
-        if isinstance(inner, DictConfig) and supported.has_content(inner):
+        inner = nodes.child(node, section)
+        if isinstance(inner, DictConfig) and nodes.has_content(inner):
             for name in names:
-                if supported.child(inner, name) is not None:
+                if nodes.child(inner, name) is not None:
                     values[section, name] = _unresolved(inner, name)
     if not _is_plain(list(values.values())):
         return {}
@@ -65,11 +65,11 @@ def _entries_of_the_job(node: DictConfig) -> dict[tuple[str, str], str]:
 def _section(
     node: DictConfig, key: str, template: Hashable | None, entries: dict[tuple[str, str], str]
 ) -> Iterator[str]:
-    inner = supported.child(node, key)
+    inner = nodes.child(node, key)
     of_a_job = _OF_A_JOB.get(key)
     if of_a_job is None:
         yield _written_once((template, key, None), node, key)
-    elif not entries or not isinstance(inner, DictConfig) or not supported.has_content(inner) or not inner:
+    elif not entries or not isinstance(inner, DictConfig) or not nodes.has_content(inner) or not inner:
         yield _dump({"hydra": {key: _unresolved(node, key)}}).removeprefix("hydra:\n")
     else:
         yield f"  {key}:\n"
@@ -91,10 +91,10 @@ def _written_once(place: tuple[Hashable, Any, Any], node: DictConfig, key: str, 
 
 
 def _unresolved(config: DictConfig, key: str) -> Any:
-    node = supported.child(config, key)
+    node = nodes.child(config, key)
     if isinstance(node, Container):
         return OmegaConf.to_container(node, resolve=False, enum_to_str=True)
-    if isinstance(node, ValueNode) and type(value := supported.value_of(node)) in SCALARS:
+    if isinstance(node, ValueNode) and type(value := nodes.value_of(node)) in SCALARS:
         return value
     alone = OmegaConf.to_container(OmegaConf.masked_copy(config, key), resolve=False, enum_to_str=True)
     return alone[key]  # type: ignore[index,call-overload]
