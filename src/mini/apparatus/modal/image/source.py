@@ -220,10 +220,10 @@ def extra(path: Path, name: str, remote: str) -> Source:
 
 def by_value(parts: Iterable[Shipped]) -> list[ModuleType]:
     """The modules here that a container cannot import: neither installed, nor among what ships, under their names."""
-    places = {part.place(file): os.path.realpath(file) for part in parts for file in part.files if file.suffix == ".py"}
+    places = {part.place(file): _real(str(file)) for part in parts for file in part.files if file.suffix == ".py"}
 
     def ships(name: str, file: str) -> bool:
-        base, real = f"{ROOT}/{name.replace('.', '/')}", os.path.realpath(file)
+        base, real = f"{ROOT}/{name.replace('.', '/')}", _real(file)
         there = places.get(f"{base}.py") or places.get(f"{base}/__init__.py")
         # A project may have a copy of this package among its source: the copy does there what this does here.
         return real == there or (there is not None and Path(real).is_relative_to(SOURCE))
@@ -345,9 +345,19 @@ def _is_in(path: Path, project: Path) -> bool:
 
 @functools.cache
 def _is_installed(file: str) -> bool:
+    return _real(file).startswith(_installed_folders())
+
+
+@functools.cache
+def _installed_folders() -> tuple[str, ...]:
     paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     paths += [*site.getsitepackages(), site.getusersitepackages()]
-    return os.path.realpath(file).startswith(tuple(os.path.realpath(path) + os.sep for path in paths))
+    return tuple({os.path.realpath(path) + os.sep for path in paths})
+
+
+@functools.cache
+def _real(file: str) -> str:
+    return os.path.realpath(file)
 
 
 def _require_pure(name: str, files: Iterable[Path]) -> None:
