@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,12 +50,14 @@ class Stopped(BaseException):
 
     Args:
         why: The reason, as the beginning of a sentence.
-        outcomes: What had finished.
+        outcomes: What became of jobs; those that were cancelled had not finished.
         total: How many jobs there were.
     """
 
     def __init__(self, why: str, outcomes: Sequence[Outcome], total: int) -> None:
-        super().__init__(f"{why}: {len(outcomes)} of {total} jobs had finished, and their records are kept")
+        finished = sum(outcome.state is not State.CANCELLED for outcome in outcomes)
+        kept = ", and their records are kept" if finished else ""
+        super().__init__(f"{why}: {finished} of {total} jobs had finished{kept}")
         self.outcomes = outcomes
 
 
@@ -72,6 +74,7 @@ def run_jobs(
     known: Sequence[tuple[Job, Outcome]] = (),
     in_place: bool = False,
     limits: Limits | None = None,
+    prepare: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
     """Run jobs to their end.
 
@@ -86,6 +89,7 @@ def run_jobs(
         known: Jobs of the run that need not run, with what became of them; their folders are there.
         in_place: Whether the jobs may have been here before, and their folders hold something.
         limits: When to stop before the end.
+        prepare: Called when the run is recorded, before its first job starts.
 
     Returns:
         The outcomes, by index.
@@ -100,7 +104,7 @@ def run_jobs(
     """
     jobs = sorted((job for placement in placements for job in placement.jobs), key=lambda job: job.index)
     if not in_place:
-        folder.require_free(jobs)
+        folder.require_free([*jobs, *(job for job, _ in known)])
     encoded = [
         (
             placement.apparatus,
@@ -116,6 +120,7 @@ def run_jobs(
     with folder.driving():
         if any(placement.parcels is None for placement in placements) or known:
             folder.add_jobs(sorted([*jobs, *(job for job, _ in known)], key=lambda job: job.index))
+        prepare()
         for apparatus, _ in places:
             apparatus.announce(folder)
         outcomes = _run(encoded, places, jobs, folder, watcher, limits or Limits())

@@ -22,6 +22,21 @@ class IfExists(Enum):
     set_aside = "set_aside"
 
 
+class Reuse(Enum):
+    """Which results `resume` takes over, by where they were made."""
+
+    same_place = "same_place"
+    anywhere = "anywhere"
+
+
+class Stale(Enum):
+    """What is done with results that other code made."""
+
+    rerun = "rerun"
+    warn = "warn"
+    keep = "keep"
+
+
 @dataclass
 class ApparatusLauncherConf:
     """`hydra/launcher=apparatus`.
@@ -33,6 +48,13 @@ class ApparatusLauncherConf:
         results: How the table is shown.
         if_exists: What is done with a run folder that exists already: `refuse` it, or `set_aside`: rename it.
         resume: A run, or `latest`; jobs that are done there, with the same config, are taken over and not run again.
+        reuse: With `resume`: take over only results that were made in the `same_place`, which is the engine and the
+            GPU, or `anywhere`; so a sweep that was begun here can be finished on Modal.
+        stale: With `resume`: what is done with results of other code. Code is the task's module and what it imports of
+            the project, `uv.lock`, and `data`. `rerun`: the jobs run again, and it is said which file changed; `warn`:
+            they are taken over, and it is said; `keep`: they are taken over.
+        data: Paths of files and folders that jobs read; a change of them is a change of the code.
+        explain: With `resume`: run nothing, and say why this job would run again, or not (`mini explain`).
         only: With `resume`: of what is not done, run this job alone.
         max_failures: Stop when so many jobs have failed.
         budget: Stop after this time, such as `90m`, `2h` or `1d`; a number is seconds.
@@ -46,6 +68,10 @@ class ApparatusLauncherConf:
     results: Any = None
     if_exists: IfExists = IfExists.refuse
     resume: str | None = None
+    reuse: Reuse = Reuse.same_place
+    stale: Stale = Stale.rerun
+    data: Any = None
+    explain: int | None = None
     only: int | None = None
     max_failures: int | None = None
     budget: Any = None
@@ -68,22 +94,34 @@ class ApparatusLauncher(Launcher):
         results: Any = None,
         if_exists: IfExists = IfExists.refuse,
         resume: str | None = None,
+        reuse: Reuse = Reuse.same_place,
+        stale: Stale = Stale.rerun,
+        data: Any = None,
+        explain: int | None = None,
         only: int | None = None,
         max_failures: int | None = None,
         budget: Any = None,
         detach: bool = False,
     ) -> None:
         self._if_exists = if_exists
-        self._more = {"resume": resume, "only": only, "max_failures": max_failures, "budget": budget, "detach": detach}
+        self._more = {"resume": resume, "explain": explain, "max_failures": max_failures, "budget": budget}
+        self._more["detach"] = detach
+        self._policy: dict[str, Any] = {
+            "anywhere": reuse.name == Reuse.anywhere.name,
+            "stale": stale.name,
+            "only": only,
+        }
         self._sweep: Sweep | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Remember the application, and refuse a run folder that is in use, before the sweeper writes to it."""
+        from mini.launcher.resume import Policy
         from mini.launcher.sweep import Sweep
 
         # By name: Hydra may have imported this module twice, and then there are two such enums.
         set_aside = self._if_exists.name == IfExists.set_aside.name
-        self._sweep = Sweep(hydra_context, task_function, config, set_aside=set_aside, **self._more)
+        policy = Policy(**self._policy)
+        self._sweep = Sweep(hydra_context, task_function, config, set_aside=set_aside, policy=policy, **self._more)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run one batch of jobs to its end."""

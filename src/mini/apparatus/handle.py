@@ -339,7 +339,7 @@ def begin(
     folder.begin({**about, **{name: value for name, value in vars(limits).items() if value is not None}})
     folder.add_jobs([job for _, jobs in placements for job in jobs])
     if assignment is not None:
-        files.write_atomically(folder.path / layout.PARCELS, assignment)
+        files.write_atomically(folder.path / layout.PARCELS, assignment, private=True)
         start_driver(folder)
     else:
         place = first.detach(folder, encoded, limits)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import subprocess
-import sys
 
 from mini import project
 from mini.apparatus.handle import Run, elsewhere
-from mini.cli import text
+from mini.cli import repeat, text
 from mini.errors import UsageError
+from mini.launcher import asked
 from mini.runs import layout, lookup, status
 from mini.runs.folder import RunFolder
 from mini.runs.status import RunState
@@ -38,37 +37,49 @@ def pull(run: str | None, *, app: str, include: str | None) -> int:
     return 0
 
 
-def retry(run: str | None, *, job: int | None, apparatus: str | None, yes: bool) -> int:
+def retry(
+    run: str | None, *, job: int | None, apparatus: str | None, stale: str | None, app: str | None, yes: bool
+) -> int:
     """Run again what failed, was lost or cancelled: the command the run was begun with, in the same folder."""
+    if app is not None:
+        raise UsageError(_only_here(run, app, "retry"))
     opened = Run.open(run)
     folder, manifest = opened.folder, opened.folder.manifest()
+    is_command = bool(manifest.get("overrides_all")) or not (folder.path / layout.PARCELS).exists()
+    more = [
+        *([f"apparatus={apparatus}", "hydra.launcher.reuse=anywhere"] if apparatus else []),
+        *([f"hydra.launcher.stale={stale}"] if stale else []),
+        *([f"hydra.launcher.only={job}"] if job is not None else []),
+    ]
+    words = asked.again(manifest, folder.path, *more) if is_command else []
+    if is_command:
+        print(shlex.join(words))
+    if not repeat.is_trusted(folder, manifest, yes):
+        return 1
     if opened.status().state is RunState.RUNNING:
         if not text.confirm(f"{opened.id} is still running. Cancel it, and retry?", yes):
             return 3
         opened.cancel()
-    if not manifest.get("overrides_all") and (folder.path / layout.PARCELS).exists():
+    if not is_command:
         opened.retry()
         return 0
-    command = manifest.get("command")
-    if not command or "program" not in manifest:
-        raise UsageError(f"{folder.path.name} was not begun by a Hydra application; begin it again from its program")
-    overrides = [
-        *manifest["overrides_all"],
-        f"hydra.sweep.dir={folder.path}",
-        f"hydra.launcher.resume={folder.path}",
-        *([f"apparatus={apparatus}"] if apparatus else []),
-        *([f"hydra.launcher.only={job}"] if job is not None else []),
-    ]
-    if apparatus:
-        overrides = [o for o in overrides if not o.startswith("apparatus=") or o == f"apparatus={apparatus}"]
     (folder.path / layout.DRIVER).unlink(missing_ok=True)  # what went on by itself is over
-    line = [sys.executable, *manifest["program"], *overrides]
-    print(shlex.join(line[1:]))
-    return subprocess.run(line, cwd=manifest["cwd"]).returncode
+    return repeat.run(words, manifest)
 
 
-def rm(run: str, *, yes: bool) -> int:
+def _only_here(run: str | None, app: str, verb: str) -> str:
+    """Why a run that only an engine keeps cannot be changed here, and what to do."""
+    name = run or "RUN"
+    return (
+        f"`mini {verb}` works on a run whose folder is here, and {name} is on the volume of {app}; "
+        f"`mini pull {name} --app {app}` brings it, or give the command where the run was begun"
+    )
+
+
+def rm(run: str, *, app: str | None, yes: bool) -> int:
     """Remove a run that does not run."""
+    if app is not None:
+        raise UsageError(_only_here(run, app, "rm"))
     folder = lookup.find(project.outputs(), run)
     if folder.is_driven():
         raise UsageError(f"{folder.path.name} is running; `mini cancel {folder.path.name}` first")

@@ -43,7 +43,7 @@ def show_status(run: str | None, *, app: str | None, as_json: bool) -> int:
     if as_json:
         print(json.dumps(one.as_json()))
     else:
-        _print_status(one)
+        _print_status(one, app)
     return one.exit_code
 
 
@@ -106,7 +106,7 @@ def logs(run: str | None, job: int | None, *, app: str | None, follow: bool) -> 
         time.sleep(opened.pause(time.monotonic() - began))
 
 
-def _print_status(one: Status) -> None:
+def _print_status(one: Status, app: str | None) -> None:
     print(f"{one.id}  {one.state}  {text.counts(one)}  {','.join(one.apparatus)}  began {text.when(one.began)}")
     shown = one.unfinished[:40]
     rows = [
@@ -119,5 +119,7 @@ def _print_status(one: Status) -> None:
         print(f"… and {len(one.unfinished) - len(shown)} more unfinished jobs")
     for damage in one.damaged:
         print(f"warning: {damage}")
-    if one.state is RunState.STOPPED:
+    if one.state is RunState.STOPPED and app is not None:
+        print("nobody runs it; what is not done can be run where it was begun")
+    elif one.state is RunState.STOPPED:
         print(f"nobody runs it; `mini retry {one.id}` runs what is not done")

@@ -58,10 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
     def verb(name: str, what: str, run: str | None = "?") -> argparse.ArgumentParser:
-        added = verbs.add_parser(name, help=what, description=what)
+        added = verbs.add_parser(name, help=what, description=what, allow_abbrev=False)
         if run is not None:
             added.add_argument("run", metavar="RUN", nargs=run or None, help="an id, a beginning of one; the latest")
-        if name in ("ls", "status", "watch", "results", "logs", "cancel", "pull"):
+        if name in ("ls", "status", "watch", "results", "logs", "cancel", "pull", "retry", "rm"):
             added.add_argument(
                 "--app", metavar="ENGINE", help="a run that is not here but kept by an engine, such as modal"
             )
@@ -124,12 +124,25 @@ def _parser() -> argparse.ArgumentParser:
     retry = verb("retry", "run again what failed, was lost or cancelled")
     retry.add_argument("--job", type=int, metavar="N", help="only this one")
     retry.add_argument("--apparatus", metavar="NAME", help="run it there instead")
+    retry.add_argument(
+        "--stale", choices=("rerun", "warn", "keep"), help="what is done with results of other code (rerun)"
+    )
     retry.add_argument("--yes", action="store_true", help="do not ask")
     retry.set_defaults(
         do=lambda chosen: _commands("change").retry(
-            chosen.run, job=chosen.job, apparatus=chosen.apparatus, yes=chosen.yes
+            chosen.run,
+            job=chosen.job,
+            apparatus=chosen.apparatus,
+            stale=chosen.stale,
+            app=chosen.app,
+            yes=chosen.yes,
         )
     )
+
+    explain = verb("explain", "why a job would run again, or not: its config, its place, its code", "")
+    explain.add_argument("job", metavar="JOB", type=int)
+    explain.add_argument("--yes", action="store_true", help="do not ask")
+    explain.set_defaults(do=lambda chosen: _commands("explain").explain(chosen.run, chosen.job, yes=chosen.yes))
 
     pull = verb("pull", "outputs home from the volume; a second time only what is new")
     pull.add_argument("--include", metavar="GLOB", help="only such paths of the run, such as '*/checkpoint.npz'")
@@ -139,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
 
     rm = verb("rm", "remove a run that does not run, after asking", "")
     rm.add_argument("--yes", action="store_true", help="do not ask")
-    rm.set_defaults(do=lambda chosen: _commands("change").rm(chosen.run, yes=chosen.yes))
+    rm.set_defaults(do=lambda chosen: _commands("change").rm(chosen.run, app=chosen.app, yes=chosen.yes))
 
     image = verb("image", "what a container would be built from; offline, builds nothing", None)
     image.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for the application, such as image=cuda")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mini.apparatus.handle import Run
 from mini.errors import OptionError, did_you_mean
+from mini.runs import layout
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,6 +35,8 @@ def results(
     opened = Run.open(run, app=app)
     now = opened.status()  # of a run elsewhere, brings the records
     if tables is not None:
+        if app is not None:
+            opened.pull(f"*/{layout.TABLE}")
         combine.write_tables(opened.folder, tables)
         print(f"the tables of the jobs → {tables}")
         return now.exit_code

@@ -83,6 +83,8 @@ class Display:
             job = self._unfinished.pop(outcome.index)
             self._done += 1
             self._failed += not outcome.ok
+        if outcome.state is State.CANCELLED:  # many at once, and none of them news to whoever stopped them
+            return
         if self._live is None or not outcome.ok:
             self._console.print(_line(job, outcome, row, self._done, self._total))
 
@@ -284,9 +286,9 @@ def results(frame: pl.DataFrame, shown: Sequence[str], rows: int) -> Table:
 
 
 def failures(frame: pl.DataFrame, most: int = 20) -> list[Text]:
-    """Each failed job: its overrides, the last line of its traceback, where its log is."""
+    """Each failed job: its overrides, the last line of its traceback, where its log is. Cancelled ones did not fail."""
     lines = []
-    failed = frame.filter(~frame["state"].is_in([State.DONE, State.QUEUED]))
+    failed = frame.filter(~frame["state"].is_in([State.DONE, State.QUEUED, State.CANCELLED]))
     for row in failed.head(most).iter_rows(named=True):
         given = " ".join(
             f"{name.removeprefix('overrides.')}={value}"

@@ -86,8 +86,8 @@ def leads_through_interpolation(nodes: Mapping[Any, Any], key: str) -> bool:
     return False
 
 
-def value_of(node: ValueNode) -> Any:
-    """The value of a leaf, an interpolation as its text."""
+def value_of(node: Node) -> Any:
+    """The value of a leaf; of any node an interpolation as its text, a missing value, and null."""
     return node._value()
 
 

@@ -18,11 +18,12 @@ callbacks), and OmegaConf 2.4 writes YAML with libyaml itself: there the general
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import hydra
@@ -124,6 +125,26 @@ def add_resolvers(resolvers: Mapping[str, Callable[..., Any]]) -> None:
     """Register what `user_resolvers` gave in another process, but for names that are taken here."""
     for name, resolver in resolvers.items():
         BaseContainer._resolvers.setdefault(name, resolver)
+
+
+@contextlib.contextmanager
+def environment_reads() -> Iterator[Callable[[], bool]]:
+    """Notice that a config reads the environment; yields what says whether it did since it was last asked."""
+    original, reads = BaseContainer._resolvers["oc.env"], [False]
+
+    def noticed(*args: Any, **kwargs: Any) -> Any:
+        reads[0] = True
+        return original(*args, **kwargs)
+
+    def has_read() -> bool:
+        found, reads[0] = reads[0], False
+        return found
+
+    BaseContainer._resolvers["oc.env"] = noticed
+    try:
+        yield has_read
+    finally:
+        BaseContainer._resolvers["oc.env"] = original
 
 
 # Composing.

@@ -27,20 +27,21 @@ from mini.apparatus.groups import Results
 from mini.display import terminal
 from mini.errors import CloudError, StorageError, UsageError
 from mini.job import Job, Outcome, State
+from mini.launcher import fingerprint, short_forms, singletons, spec, supported
 from mini.launcher import overrides as override_text
-from mini.launcher import short_forms, singletons, spec, supported
 from mini.launcher.asked import lasting, program
-from mini.launcher.columns import config_columns
+from mini.launcher.columns import config_columns, config_values
 from mini.launcher.command import refuse
 from mini.launcher.fast import compose, validation
 from mini.launcher.fast.compose import Recipe, TemplateLoader
+from mini.launcher.fingerprint import Fingerprints
 from mini.launcher.job import HydraTask
 from mini.launcher.job_return import LazyJobReturn
 from mini.launcher.overrides import as_typed
-from mini.launcher.resume import Earlier
+from mini.launcher.resume import Earlier, Policy, make_key, place_columns
 from mini.launcher.spec import Spec
 from mini.limits import Limits, duration
-from mini.runs import manifest
+from mini.runs import manifest, masking
 from mini.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ class Sweep:
         config: Of the sweep as a whole.
         set_aside: Whether a run folder that exists is renamed, rather than refused.
         resume: A run whose finished jobs are taken over, or `latest`; the run folder itself: in place.
-        only: Of what is not done, run this job alone.
+        policy: What of that is taken over.
+        explain: With `resume`: run nothing, and say why this job would run again, or not.
         max_failures: Stop when so many jobs have failed.
         budget: Stop after this time.
         detach: Begin the run and leave it.
@@ -71,7 +73,8 @@ class Sweep:
         *,
         set_aside: bool,
         resume: str | None,
-        only: int | None,
+        policy: Policy,
+        explain: int | None,
         max_failures: int | None,
         budget: Any,
         detach: bool,
@@ -83,13 +86,14 @@ class Sweep:
         self._folder = RunFolder(str(config.hydra.sweep.dir))
         self._begun = False
         self._earlier: Earlier | None = None
-        self._detach = detach
+        self._detach, self._explain = detach, explain
+        self._code = Fingerprints(task_function)
         try:
             self._results = options.parse(Results, _plain(config.hydra.launcher.get("results")) or {}, "results")
             seconds = duration(budget)
             self._limits = Limits(max_failures, time.time() + seconds if seconds is not None else None)
             if resume is not None:
-                self._earlier = Earlier(self._folder, resume, only)
+                self._earlier = Earlier(self._folder, resume, policy)
                 self._begun = self._earlier.in_place
             if self._begun:
                 return
@@ -185,11 +189,16 @@ class Sweep:
                 where = self._spec(config, first + i)
                 sweep_dir = self._on(where).place(self._folder.path)
                 arguments = (given[i], first + i, sweep_dir)
-                job = self._job(task if sweep_dir is None else elsewhere, config, arguments, overrides)
-            if self._earlier is not None and (outcome := self._earlier.outcome(job)) is not None:
+                job = self._job(task if sweep_dir is None else elsewhere, config, arguments, overrides, where)
+                if self._explain == job.index and self._earlier is not None:
+                    print(self._earlier.explain(job, self._code, self._columns(config, given[i], masked=True)))
+                    raise SystemExit(0)
+            if self._earlier is not None and (outcome := self._earlier.outcome(job, self._code)) is not None:
                 known.append((job, outcome))
             else:
                 by_spec.setdefault(where, []).append(self._earlier.next_attempt(job) if self._earlier else job)
+        if self._explain is not None:
+            raise UsageError(f"the command of {self._folder.id} does not begin with a job {self._explain}")
         for name in sorted({name for where in by_spec for name in where.gpu.unknown}):
             print(f"warning: Modal is not known to have a GPU {name}; it is asked for as it is", file=sys.stderr)
         groups = [batch.Placement(self._on(where), jobs) for where, jobs in by_spec.items()]
@@ -199,10 +208,10 @@ class Sweep:
         prints = any(w.kind == "debug" or getattr(w.apparatus, "logs", False) for w in by_spec)
         jobs = [job for group in groups for job in group.jobs]
         if self._earlier is not None and self._earlier.has_results:
-            print(
-                f"{sum(outcome.ok for _, outcome in known)} of {len(job_overrides)} jobs are done already",
-                file=sys.stderr,
-            )
+            done = sum(outcome.ok for _, outcome in known)
+            print(f"{done} of {len(job_overrides)} jobs are done already", file=sys.stderr)
+            for line in self._earlier.report():
+                print(line, file=sys.stderr)
         outcomes = batch.run_jobs(
             groups,
             self._folder,
@@ -211,9 +220,16 @@ class Sweep:
             known=known,
             in_place=self._earlier is not None and self._earlier.in_place,
             limits=self._limits,
+            prepare=functools.partial(self._prepare, jobs),
         )
         self._begun = True
         return outcomes
+
+    def _prepare(self, jobs: list[Job]) -> None:
+        if self._earlier is not None:
+            self._earlier.prepare(self._folder, jobs, self._code)
+        else:
+            fingerprint.write(self._folder.path, self._code.by_digest)
 
     def _leave(self, groups: Sequence[batch.Placement], asked: dict[str, Any]) -> NoReturn:
         """Begin the run, say how to follow it, and end the command."""
@@ -231,6 +247,7 @@ class Sweep:
             asked,
             self._limits,
         )
+        fingerprint.write(self._folder.path, self._code.by_digest)
         self.close()
         run = self._folder.path.name
         print(f"{run} goes on by itself:")
@@ -244,6 +261,7 @@ class Sweep:
         config: DictConfig,
         arguments: tuple[DictConfig | Recipe, int, str | None],
         overrides: Sequence[str],
+        where: Spec,
     ) -> Job:
         # The folder's name may be made of ${hydra:…}.
         HydraConfig.instance().cfg = config  # type: ignore[assignment]
@@ -256,18 +274,24 @@ class Sweep:
             folder=str(Path(parent, child).absolute()),
             run=str(self._folder.path),
             record=True,
-            row=override_text.columns(filter_overrides(overrides)),
+            row={
+                **masking.mask_columns(override_text.columns(filter_overrides(overrides))),
+                **place_columns(where.kind, where.gpu),
+            },
         )
 
     def _key(self, config: DictConfig, given: DictConfig | Recipe) -> str:
-        """The task and its resolved config, without what says where to run."""
+        """The task and its resolved config, without what says where to run; and the code."""
         what = f"{getattr(self._task_function, '__module__', '')}.{getattr(self._task_function, '__qualname__', '')}"
-        loader = self._context.config_loader
+        columns = self._columns(config, given)
+        digest = blake2b(repr((what, sorted(columns.items()))).encode(), digest_size=16).hexdigest()
+        return make_key(digest, self._code.of(columns, _data(config)).digest)
+
+    def _columns(self, config: DictConfig, given: DictConfig | Recipe, *, masked: bool = False) -> dict[str, Any]:
+        make, loader = config_columns if masked else config_values, self._context.config_loader
         if isinstance(given, Recipe) and isinstance(loader, TemplateLoader):
-            columns = config_columns(config, loader.templates[given.groups], given.changed_keys)
-        else:
-            columns = config_columns(config)
-        return blake2b(repr((what, sorted(columns.items()))).encode(), digest_size=16).hexdigest()
+            return make(config, loader.templates[given.groups], given.changed_keys)
+        return make(config)
 
     def _spec(self, config: DictConfig, index: int) -> Spec:
         launcher = config.hydra.launcher
@@ -323,6 +347,15 @@ class Sweep:
         counts = dict(table["state"].value_counts().iter_rows())
         total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
         out.print(f"{total} → {os.path.relpath(self._folder.path)}/results.parquet", soft_wrap=True)
+
+
+def _data(config: DictConfig) -> tuple[str, ...]:
+    """The paths that a job's config declares as its data."""
+    given = _plain(config.hydra.launcher.get("data"))
+    data = [given] if isinstance(given, str) else given or []
+    if not isinstance(data, list) or not all(isinstance(path, str) for path in data):
+        raise UsageError(f"hydra.launcher.data={data!r}: it must be a list of paths of files that jobs read")
+    return tuple(data)
 
 
 def _plain(node: Any) -> Any:

@@ -28,14 +28,17 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
     """Write a file so that a reader sees the old content or the new, never a part.
 
     Args:
         path: The file; its folder must exist.
         data: Its content.
+        private: Whether only this user may read it.
     """
     with replacing(path) as temporary:
+        if private:
+            temporary.touch(mode=0o600)
         temporary.write_bytes(data)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from mini.errors import RecordError, RunFolderError
 from mini.job import Job
-from mini.runs import layout, records
+from mini.runs import layout, masking, records
 from mini.runs.files import dump_json, write_atomically
 from mini.runs.jobs import JobLine, append_jobs, read_jobs
 from mini.runs.records import Record
@@ -44,7 +44,7 @@ class RunFolder:
         """Begin a run here.
 
         Args:
-            manifest: What goes into `run.json`: JSON values.
+            manifest: What goes into `run.json`: JSON values; secrets in it are masked.
 
         Raises:
             RunFolderError: There is a run already, or the folder cannot be written.
@@ -53,7 +53,7 @@ class RunFolder:
             raise self._in_use(layout.RUN)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            data = dump_json({"version": layout.VERSION, **manifest}, indent=2) + b"\n"
+            data = dump_json({"version": layout.VERSION, **masking.mask(manifest)}, indent=2) + b"\n"
             write_atomically(self.path / layout.RUN, data)
         except OSError as error:
             raise self._unwritable(error) from error

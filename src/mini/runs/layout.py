@@ -3,6 +3,7 @@
 <run>/run.json              the manifest: what was asked
 <run>/jobs.jsonl            a line for each job: its index, folder, key and overrides
 <run>/records/*.jsonl       the same records, many to a file, where a file for each is slow to read (a Modal volume)
+<run>/code.json             what made the results: by the fingerprint in a job's key, a digest of each file
 <run>/driver.json           where a detached run goes on
 <run>/driver.pkl            the encoded jobs of a detached run
 <run>/driver.log            what its driver printed
@@ -28,6 +29,7 @@ RESULTS = "results.parquet"
 VALUE = "value.pkl"
 RECORDS = "records"
 CANCEL = "cancel"
+CODE = "code.json"
 DRIVER = "driver.json"
 PARCELS = "driver.pkl"
 DRIVER_LOG = "driver.log"

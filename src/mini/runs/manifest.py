@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import platform
 import subprocess
 import sys
@@ -31,6 +33,7 @@ def describe(task: str, jobs: int, engines: Mapping[str, Iterable[Mapping[str, A
         "command": sys.argv,
         "task": task,
         "began": time.time(),
+        **here(),
         "cwd": str(Path.cwd()),
         "python": platform.python_version(),
         "git": git_state(),
@@ -40,6 +43,20 @@ def describe(task: str, jobs: int, engines: Mapping[str, Iterable[Mapping[str, A
         "volume": next((one["volume"] for one in said if "volume" in one), None),
         "apparatus": sorted(engines),
     }
+
+
+def here() -> dict[str, str]:
+    """This machine and this user, as a manifest has them."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a user without a name, as in many containers
+        user = str(os.getuid())
+    return {"host": platform.node(), "user": user}
+
+
+def is_from_here(manifest: Mapping[str, Any]) -> bool:
+    """Whether a run says that this user began it on this machine."""
+    return all(manifest.get(name) == value for name, value in here().items())
 
 
 def git_state() -> dict[str, Any] | None:
