@@ -89,7 +89,7 @@ class EngineConfigSource(ConfigSource):
             "defaults": [*groups, {"override /hydra/launcher": "apparatus"}, "_self_"],
             "hydra": {
                 "mode": "MULTIRUN",  # Hydra calls a launcher in this mode only; a run without a sweep is one of one job
-                "sweep": {"dir": "outputs/${mini.run_id:}", "subdir": "${hydra.job.num}"},
+                "sweep": {"dir": "${mini.outputs:}/${mini.run_id:}", "subdir": "${hydra.job.num}"},
             },
         }
         config = OmegaConf.create(root)

@@ -37,6 +37,7 @@ class ApparatusLauncherConf:
         max_failures: Stop when so many jobs have failed.
         budget: Stop after this time, such as `90m`, `2h` or `1d`; a number is seconds.
         detach: Begin the run and leave it: it goes on when this command is over.
+        objective: What of a returned mapping the sweeper gets: a key, or a list of keys.
     """
 
     _target_: str = "hydra_plugins.mini_launcher.launcher.ApparatusLauncher"
@@ -50,6 +51,7 @@ class ApparatusLauncherConf:
     max_failures: int | None = None
     budget: Any = None
     detach: bool = False
+    objective: Any = None
 
 
 ConfigStore.instance().store(
@@ -72,9 +74,11 @@ class ApparatusLauncher(Launcher):
         max_failures: int | None = None,
         budget: Any = None,
         detach: bool = False,
+        objective: Any = None,
     ) -> None:
         self._if_exists = if_exists
         self._more = {"resume": resume, "only": only, "max_failures": max_failures, "budget": budget, "detach": detach}
+        self._more["objective"] = objective
         self._sweep: Sweep | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

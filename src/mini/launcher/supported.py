@@ -18,9 +18,10 @@ callbacks), and OmegaConf 2.4 writes YAML with libyaml itself: there the general
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import hydra
@@ -334,6 +335,17 @@ def install_short_forms(own_source: type[Any]) -> None:
 
 
 # Running a job.
+
+
+@contextlib.contextmanager
+def no_multirun_callbacks() -> Iterator[None]:
+    """Let Hydra call no callback for the begin and end of a multirun: the command is a single run."""
+    before = Callbacks.on_multirun_start, Callbacks.on_multirun_end
+    Callbacks.on_multirun_start = Callbacks.on_multirun_end = lambda self, *args, **kwargs: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Callbacks.on_multirun_start, Callbacks.on_multirun_end = before  # type: ignore[method-assign]
 
 
 def load_plugins() -> None:

@@ -237,7 +237,7 @@ def on_volume(folder: Path) -> PurePosixPath:
     Raises:
         UsageError: It is elsewhere.
     """
-    relative = Path(os.path.relpath(folder)) if folder.is_absolute() else folder
+    relative = Path(project.relative(folder)) if folder.is_absolute() else folder
     if relative.parts[:1] != (container.OUTPUTS,):
         raise UsageError(
             f"{folder} is not under ./{container.OUTPUTS}/, which is the volume on Modal; "
