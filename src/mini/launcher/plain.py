@@ -77,8 +77,8 @@ def _use_run_dir(config: DictConfig, overrides: Sequence[str]) -> None:
     """
     if any(override.lstrip("+").startswith("hydra.run.dir=") for override in overrides):
         raise RunDirError(
-            "hydra.run.dir is not used: the run's folder is hydra.sweep.dir, and its job's is hydra.sweep.subdir in it; "
-            "give hydra.sweep.dir=FOLDER"
+            "hydra.run.dir is not used: the run's folder is hydra.sweep.dir, and its job's is hydra.sweep.subdir in "
+            "it; give hydra.sweep.dir=FOLDER"
         )
     written = OmegaConf.to_container(config.hydra.run, resolve=False)
     is_hydras = isinstance(written, dict) and written.get("dir") == _HYDRAS_RUN_DIR

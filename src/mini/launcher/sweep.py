@@ -343,7 +343,8 @@ class Sweep:
         except UsageError as error:
             raise type(error)(f"job {index}: {error}") from None
         if self._sweeper == SINGLE and hasattr(where.apparatus, "logs"):  # as it is without a launcher
-            where = dataclasses.replace(where, apparatus=dataclasses.replace(where.apparatus, logs=True))
+            shown: dict[str, Any] = {"logs": True}
+            where = dataclasses.replace(where, apparatus=dataclasses.replace(where.apparatus, **shown))
         return where
 
     def _on(self, where: Spec) -> Apparatus:

@@ -32,8 +32,8 @@ class LocalApparatus(Apparatus):
         volume: The folder where the files of its jobs go.
         options: `workers` (int): processes; as many as cores, or as GPUs where there are fewer. `timeout` (seconds,
             None): the longest an attempt may run. `retries` (int): more tries of a failed job. `fresh` (bool): a new
-            process for each job. `logs` (bool): show here what jobs print. `gpu` and `image` are accepted and do nothing here, but for the count in
-            `gpu="A100:2"`: GPUs for each worker.
+            process for each job. `logs` (bool): show here what jobs print. `gpu` and `image` are accepted and do
+            nothing here, but for the count in `gpu="A100:2"`: GPUs for each worker.
 
     Raises:
         OptionError: An option is unknown or its value impossible.

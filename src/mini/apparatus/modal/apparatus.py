@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
+from mini import project
 from mini.apparatus.base import Apparatus, Stream
 from mini.apparatus.groups import Image
 from mini.apparatus.modal import container, extra, ledger, preflight
