@@ -66,6 +66,12 @@ def outputs(start: Path | None = None) -> Path:
     return root(start) / "outputs"
 
 
+def relative(path: Path) -> str:
+    """A path as it is from the project's folder; of one that is not in it, from the working directory."""
+    absolute, folder = path.absolute(), root()
+    return str(absolute.relative_to(folder)) if absolute.is_relative_to(folder) else os.path.relpath(absolute)
+
+
 def cache_folder(name: str) -> Path:
     """A private folder of this user for what can be made again.
 

@@ -16,6 +16,15 @@ from mini.launcher.short_forms import GROUPS, LONG_GROUPS, PREFIX, Ownership
 _DEFAULTS = {"apparatus": "local", "gpu": "none", "image": "auto"}
 _CHOICES = {"apparatus": registry.OWN, "gpu": ("none", *OFFERED), "image": ("auto",)}
 
+_FOOTER = """Where jobs run: apparatus=NAME, gpu=NAME, image=NAME, and their options in short form, such as
+apparatus.workers=4, gpu.count=2, image.apt=[ffmpeg] and results.sort=-accuracy, for what is
+hydra.launcher.apparatus.workers=4 in full (--cfg hydra -p hydra.launcher shows all). A name that this
+application uses itself is its own: then ours has the full form, and a group is mini/NAME.
+
+Powered by Hydra (https://hydra.cc)
+Use --hydra-help to view Hydra specific help
+"""
+
 
 class EngineConfigSource(ConfigSource):
     """Configs such as `apparatus/modal` and `gpu/a100`; its place on the search path is `mini://`."""
@@ -89,9 +98,11 @@ class EngineConfigSource(ConfigSource):
             "defaults": [*groups, {"override /hydra/launcher": "apparatus"}, "_self_"],
             "hydra": {
                 "mode": "MULTIRUN",  # Hydra calls a launcher in this mode only; a run without a sweep is one of one job
-                "sweep": {"dir": "outputs/${mini.run_id:}", "subdir": "${hydra.job.num}"},
+                "sweep": {"dir": "${mini.outputs:}/${mini.run_id:}", "subdir": "${hydra.job.num}"},
             },
         }
+        if not self.ownership.says("hydra.help.footer"):
+            root["hydra"]["help"] = {"footer": _FOOTER}
         config = OmegaConf.create(root)
         results = DictConfig(options.defaults(Results), flags={"struct": False})
         OmegaConf.update(config, "hydra.launcher.results", results)

@@ -59,6 +59,7 @@ class ApparatusLauncherConf:
         max_failures: Stop when so many jobs have failed.
         budget: Stop after this time, such as `90m`, `2h` or `1d`; a number is seconds.
         detach: Begin the run and leave it: it goes on when this command is over.
+        objective: What of a returned mapping the sweeper gets: a key, or a list of keys.
     """
 
     _target_: str = "hydra_plugins.mini_launcher.launcher.ApparatusLauncher"
@@ -76,6 +77,7 @@ class ApparatusLauncherConf:
     max_failures: int | None = None
     budget: Any = None
     detach: bool = False
+    objective: Any = None
 
 
 ConfigStore.instance().store(
@@ -102,10 +104,11 @@ class ApparatusLauncher(Launcher):
         max_failures: int | None = None,
         budget: Any = None,
         detach: bool = False,
+        objective: Any = None,
     ) -> None:
         self._if_exists = if_exists
         self._more = {"resume": resume, "explain": explain, "max_failures": max_failures, "budget": budget}
-        self._more["detach"] = detach
+        self._more |= {"detach": detach, "objective": objective}
         self._policy: dict[str, Any] = {
             "anywhere": reuse.name == Reuse.anywhere.name,
             "stale": stale.name,

@@ -1,10 +1,13 @@
 """Puts the packaged config groups on the search path of every Hydra application."""
 
+import os
+
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from hydra_plugins.mini_launcher.engine_configs import EngineConfigSource
+from mini import project
 from mini.launcher import command, supported
 from mini.runs.run_id import run_id
 
@@ -20,3 +23,9 @@ class MiniSearchPath(SearchPathPlugin):
         if not OmegaConf.has_resolver("mini.run_id"):
             # Cached in the config, so that a worker resolves the same.
             supported.register_resolver("mini.run_id", run_id, use_cache=True)
+            supported.register_resolver("mini.outputs", _outputs, use_cache=True)
+
+
+def _outputs() -> str:
+    """Where the project's runs are, from here."""
+    return os.path.relpath(project.outputs())

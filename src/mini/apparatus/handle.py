@@ -297,7 +297,7 @@ def spawn(
     name: str | None,
 ) -> Run:
     """Begin a run that goes on without this process. Arguments as for `Apparatus.spawn`."""
-    folder = RunFolder(Path("outputs", name or new_run_id()))
+    folder = RunFolder(project.outputs() / (name or new_run_id()))
     jobs = [
         Job(index, fn, args, kwargs, folder=str(folder.path / str(index)), run=str(folder.path), record=True)
         for index, (args, kwargs) in enumerate(calls)

@@ -13,6 +13,7 @@ Where Hydra's function has another signature than expected (`mini.launcher.suppo
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import posixpath
 import sys
@@ -22,10 +23,11 @@ from typing import Any, NoReturn
 from hydra.core.default_element import ConfigDefault
 from hydra.errors import CompactHydraException, HydraException, MissingConfigException
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mini import fallbacks
-from mini.launcher import supported
+from mini.launcher import plain, supported
 from mini.launcher.short_forms import Ownership
 
 REPORTED = "_mini_reported"
@@ -57,14 +59,29 @@ def _with_our_errors(run_app: Callable[..., None]) -> Callable[..., None]:
         if not _is_mini(hydra, config_name):
             run_app(hydra=hydra, config_name=config_name, overrides=overrides, **others)
             return
+        is_asked = others["multirun"] or plain.asks_for_sweeper(overrides) or _says_multirun(hydra, config_name)
         if others["mode"] is None:
             if supported.finds_mode_by_composing():
                 _compose(hydra, config_name, overrides)
             others.update(run=False, multirun=True)
         hydra.multirun = functools.partial(_reported_once, hydra.multirun)
-        run_app(hydra=hydra, config_name=config_name, overrides=overrides, **others)
+        if is_asked or others["mode"] is RunMode.RUN:
+            run_app(hydra=hydra, config_name=config_name, overrides=overrides, **others)
+            return
+        hydra.compose_config = plain.composing(hydra.compose_config, list(overrides))
+        with contextlib.nullcontext() if plain.has_sweep(overrides) else supported.no_multirun_callbacks():
+            run_app(hydra=hydra, config_name=config_name, overrides=overrides, **others)
 
     return _run_app
+
+
+def _says_multirun(hydra: Any, config_name: str | None) -> bool:
+    """Whether the application's primary config itself asks for a multirun."""
+    try:
+        found = hydra.config_loader.repository.load_config(config_name)
+        return found is not None and str(OmegaConf.select(found.config, "hydra.mode")).endswith("MULTIRUN")
+    except (HydraException, OmegaConfBaseException):
+        return False
 
 
 def _is_mini(hydra: Any, config_name: str | None) -> bool:
@@ -106,6 +123,6 @@ def _reported_once(multirun: Callable[..., Any], **kwargs: Any) -> Any:
     except Exception as error:
         if hasattr(error, REPORTED):
             raise SystemExit(1) from error
-        if isinstance(error, CompactHydraException | OmegaConfBaseException):
+        if isinstance(error, CompactHydraException | OmegaConfBaseException | plain.RunDirError):
             refuse(error)
         raise

@@ -31,14 +31,22 @@ class LazyJobReturn(JobReturn):
         outcome: What became of the job.
         cwd: Where the command was given.
         name: What Hydra calls the application.
+        pick: Takes from what the task returned what the sweeper gets.
     """
 
-    def __init__(self, config: Callable[[], DictConfig], outcome: Outcome, cwd: str, name: str) -> None:
+    def __init__(
+        self,
+        config: Callable[[], DictConfig],
+        outcome: Outcome,
+        cwd: str,
+        name: str,
+        pick: Callable[[Any], Any] = lambda value: value,
+    ) -> None:
         self._compose, self._outcome, self._cwd = config, outcome, cwd
         self.task_name = name
         error = outcome.exception()
         if error is None:
-            self.status, self._return_value = JobStatus.COMPLETED, outcome.result()
+            self.status, self._return_value = JobStatus.COMPLETED, pick(outcome.result())
         else:
             if outcome.failure is not None:
                 error.__traceback__ = _traceback(outcome.failure.traceback)

@@ -59,6 +59,13 @@ class Ownership:
             )
         return self._answers[key]
 
+    def says(self, key: str) -> bool:
+        """Whether the application's primary config itself has a value under a dotted key."""
+        if Ownership.primary is None:
+            return False
+        found = (_load(source, Ownership.primary, "config", None) for source in self._sources if source.available())
+        return any(isinstance(one, DictConfig) and OmegaConf.select(one, key) is not None for one in found)
+
     def _has_group(self, source: Any, name: str) -> bool:
         if not source.available() or not source.is_group(name):
             return False

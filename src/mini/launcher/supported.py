@@ -305,6 +305,17 @@ def _let_jobs_choose_ours() -> None:
 # Running a job.
 
 
+@contextlib.contextmanager
+def no_multirun_callbacks() -> Iterator[None]:
+    """Let Hydra call no callback for the begin and end of a multirun: the command is a single run."""
+    before = Callbacks.on_multirun_start, Callbacks.on_multirun_end
+    Callbacks.on_multirun_start = Callbacks.on_multirun_end = lambda self, *args, **kwargs: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Callbacks.on_multirun_start, Callbacks.on_multirun_end = before  # type: ignore[method-assign]
+
+
 def load_plugins() -> None:
     """Let this process know all plugins, and let those that change search paths do so once, as a command does."""
     hydra_utils.create_config_search_path(None)

@@ -27,7 +27,7 @@ from mini.apparatus.groups import Results
 from mini.display import terminal
 from mini.errors import CloudError, StorageError, UsageError
 from mini.job import Job, Outcome, State
-from mini.launcher import fingerprint, short_forms, singletons, spec, supported
+from mini.launcher import fingerprint, folder_names, short_forms, singletons, spec, supported
 from mini.launcher import overrides as override_text
 from mini.launcher.asked import lasting, program
 from mini.launcher.columns import config_columns, config_values
@@ -37,7 +37,9 @@ from mini.launcher.fast.compose import Recipe, TemplateLoader
 from mini.launcher.fingerprint import Fingerprints
 from mini.launcher.job import HydraTask
 from mini.launcher.job_return import LazyJobReturn
+from mini.launcher.objective import Checked, Objective
 from mini.launcher.overrides import as_typed
+from mini.launcher.plain import SINGLE
 from mini.launcher.resume import Earlier, Policy, make_key, place_columns
 from mini.launcher.spec import Spec
 from mini.limits import Limits, duration
@@ -63,6 +65,7 @@ class Sweep:
         max_failures: Stop when so many jobs have failed.
         budget: Stop after this time.
         detach: Begin the run and leave it.
+        objective: What of a returned mapping the sweeper gets.
     """
 
     def __init__(
@@ -78,17 +81,20 @@ class Sweep:
         max_failures: int | None,
         budget: Any,
         detach: bool,
+        objective: Any,
     ) -> None:
         self._context, self._task_function, self._config = context, task_function, config
         compose.install(context)
         validation.install()
         self._apparatus: dict[object, Apparatus] = {}
-        self._folder = RunFolder(str(config.hydra.sweep.dir))
         self._begun = False
         self._earlier: Earlier | None = None
         self._detach, self._explain = detach, explain
         self._code = Fingerprints(task_function)
+        self._sweeper = str(OmegaConf.select(config, "hydra.sweeper._target_"))
         try:
+            self._folder = RunFolder(folder_names.checked(str(config.hydra.sweep.dir), "hydra.sweep.dir"))
+            self._objective = Objective(objective, self._sweeper)
             self._results = options.parse(Results, _plain(config.hydra.launcher.get("results")) or {}, "results")
             seconds = duration(budget)
             self._limits = Limits(max_failures, time.time() + seconds if seconds is not None else None)
@@ -133,7 +139,13 @@ class Sweep:
         self._report()
         cwd, name = str(Path.cwd()), JobRuntime.instance().get("name")
         return [
-            LazyJobReturn(functools.partial(self._compose, initial_job_idx + i, list(overrides)), outcome, cwd, name)
+            LazyJobReturn(
+                functools.partial(self._compose, initial_job_idx + i, list(overrides)),
+                outcome,
+                cwd,
+                name,
+                self._objective.pick,
+            )
             for i, (overrides, outcome) in enumerate(zip(job_overrides, outcomes, strict=True))
         ]
 
@@ -212,10 +224,11 @@ class Sweep:
             print(f"{done} of {len(job_overrides)} jobs are done already", file=sys.stderr)
             for line in self._earlier.report():
                 print(line, file=sys.stderr)
+        display: batch.Watcher = terminal.Display(jobs, live=not prints)
         outcomes = batch.run_jobs(
             groups,
             self._folder,
-            terminal.Display(jobs, live=not prints),
+            Checked(display, self._objective) if self._objective.needs_check else display,
             asked,
             known=known,
             in_place=self._earlier is not None and self._earlier.in_place,
@@ -233,8 +246,10 @@ class Sweep:
 
     def _leave(self, groups: Sequence[batch.Placement], asked: dict[str, Any]) -> NoReturn:
         """Begin the run, say how to follow it, and end the command."""
-        sweeper = str(OmegaConf.select(self._config, "hydra.sweeper._target_"))
-        if not sweeper.endswith("BasicSweeper") or OmegaConf.select(self._config, "hydra.sweeper.max_batch_size"):
+        sweeper = self._sweeper
+        if not sweeper.endswith(("BasicSweeper", "SingleSweeper")) or OmegaConf.select(
+            self._config, "hydra.sweeper.max_batch_size"
+        ):
             raise UsageError(
                 "hydra.launcher.detach=true leaves before any job is done, and this sweeper waits for results "
                 f"({sweeper}, in batches); run it without detach"
@@ -265,7 +280,10 @@ class Sweep:
     ) -> Job:
         # The folder's name may be made of ${hydra:…}.
         HydraConfig.instance().cfg = config  # type: ignore[assignment]
-        parent, child = (str(OmegaConf.select(config, key)) for key in ("hydra.sweep.dir", "hydra.sweep.subdir"))
+        parent, child = (
+            folder_names.checked(str(OmegaConf.select(config, key)), key)
+            for key in ("hydra.sweep.dir", "hydra.sweep.subdir")
+        )
         return Job(
             index=arguments[1],
             fn=task,
@@ -297,9 +315,13 @@ class Sweep:
         launcher = config.hydra.launcher
         groups = {name: _plain(launcher.get(name)) for name in short_forms.GROUPS}
         try:
-            return spec.parse(groups)
+            where = spec.parse(groups)
         except UsageError as error:
             raise type(error)(f"job {index}: {error}") from None
+        if self._sweeper == SINGLE and hasattr(where.apparatus, "logs"):  # as it is without a launcher
+            shown: dict[str, Any] = {"logs": True}
+            where = dataclasses.replace(where, apparatus=dataclasses.replace(where.apparatus, **shown))
+        return where
 
     def _on(self, where: Spec) -> Apparatus:
         """The apparatus for a spec; the workers of a kind are shared by all specs of that kind."""
@@ -323,9 +345,13 @@ class Sweep:
         return {
             **manifest.describe(task, total, engines),
             "program": program(),
-            "overrides_all": [*as_typed(given.task), *lasting(as_typed(given.hydra))],
+            "overrides_all": [*as_typed(given.task), *lasting(as_typed(given.hydra)), *self._mode()],
             "overrides": as_typed(given.task),
         }
+
+    def _mode(self) -> list[str]:
+        """What a further try needs to sweep what the config says."""
+        return ["hydra.mode=MULTIRUN"] if OmegaConf.select(self._config, "hydra.sweeper.params") else []
 
     def _report(self) -> None:
         """Leave the combined table, and show it."""

@@ -33,8 +33,8 @@ class LocalApparatus(Apparatus):
         volume: The folder where the files of its jobs go.
         options: `workers` (int): processes; as many as cores, or as GPUs where there are fewer. `timeout` (seconds,
             None): the longest an attempt may run. `retries` (int): more tries of a failed job. `fresh` (bool): a new
-            process for each job. `gpu` and `image` are accepted and do nothing here, but for the count in
-            `gpu="A100:2"`: GPUs for each worker.
+            process for each job. `logs` (bool): show here what jobs print. `gpu` and `image` are accepted and do
+            nothing here, but for the count in `gpu="A100:2"`: GPUs for each worker.
 
     Raises:
         OptionError: An option is unknown or its value impossible.
@@ -67,7 +67,7 @@ class LocalApparatus(Apparatus):
         grouping = Grouping(width=self.workers, **_GROUPING, fixed=1 if alone else None)
 
         def pool(jobs: int) -> Pool:
-            return self._pools.get(min(self.workers, jobs), self.workers, each, fresh)
+            return self._pools.get(min(self.workers, jobs), self.workers, each, fresh, self.options.logs)
 
         return LocalStream(pool, grouping, parcels, timeout, self.options.retries)
 
@@ -82,15 +82,16 @@ class _Pools:
     """The pools of an apparatus and its views: one for each kind of worker, started when first needed."""
 
     def __init__(self) -> None:
-        self._pools: dict[tuple[int, int, bool], Pool] = {}
+        self._pools: dict[tuple[int, int, bool, bool], Pool] = {}
         self._lock = threading.Lock()
 
-    def get(self, size: int, cap: int, gpus_each: int, fresh: bool) -> Pool:
+    def get(self, size: int, cap: int, gpus_each: int, fresh: bool, logs: bool) -> Pool:
         """A pool of at least `size` workers, and at most `cap`."""
         with self._lock:
-            pool = self._pools.get((cap, gpus_each, fresh))
+            kind = cap, gpus_each, fresh, logs
+            pool = self._pools.get(kind)
             if pool is None:
-                pool = self._pools[cap, gpus_each, fresh] = Pool(max(1, size), visible_gpus(), gpus_each, fresh=fresh)
+                pool = self._pools[kind] = Pool(max(1, size), visible_gpus(), gpus_each, fresh=fresh, logs=logs)
             pool.grow(size)
             return pool
 

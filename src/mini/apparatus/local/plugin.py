@@ -21,6 +21,7 @@ class LocalOptions(Options):
         None, "seconds an attempt of a job may take; null for no limit", number(0, "seconds", above=True)
     )
     fresh: bool = option(False, "a new process for each job, with nothing in it of the jobs before", boolean)
+    logs: bool = option(False, "show here what jobs print", boolean)
 
 
 def _make(name: str, options: LocalOptions) -> LocalApparatus:

@@ -42,10 +42,13 @@ class Pool:
         gpus: The GPUs of this machine.
         gpus_each: How many each worker gets; they are handed out where there are any.
         fresh: Whether each bundle gets a process of its own.
+        logs: Whether what jobs print is shown here, too.
     """
 
-    def __init__(self, size: int, gpus: Sequence[str] = (), gpus_each: int = 1, *, fresh: bool = False) -> None:
-        self.size = size
+    def __init__(
+        self, size: int, gpus: Sequence[str] = (), gpus_each: int = 1, *, fresh: bool = False, logs: bool = False
+    ) -> None:
+        self.size, self._logs = size, logs
         self._gpus, self._gpus_each, self._fresh = gpus, gpus_each, fresh
         self._queue: deque[Bundle] = deque()
         self._threads: list[threading.Thread] = []
@@ -164,7 +167,7 @@ class Pool:
         if self._gpus:
             first = slot * self._gpus_each
             mine = ",".join(self._gpus[(first + i) % len(self._gpus)] for i in range(self._gpus_each))
-        worker = _Worker(Setup(list(sys.argv), self._threads_each(), mine))
+        worker = _Worker(Setup(list(sys.argv), self._threads_each(), mine, self._logs))
         self._workers.add(worker)
         try:
             worker.wait_until_ready()

@@ -53,11 +53,13 @@ class Setup:
         argv: The client's command.
         threads: How many a native library may have.
         gpus: The GPUs it may use, as CUDA_VISIBLE_DEVICES names them; None to leave that as it is.
+        logs: Whether what jobs print is shown where the client prints, too.
     """
 
     argv: Sequence[str]
     threads: int
     gpus: str | None
+    logs: bool
 
 
 @dataclass(frozen=True)
@@ -116,12 +118,13 @@ def main(requests: BinaryIO, answers: int, tokens: int) -> None:
         answers: The same socket, to write to.
         tokens: Where to take one for each job.
     """
-    from mini.worker import execution, isolation
+    from mini.worker import capture, execution, isolation
 
     setup: Setup = _read(requests)
     _prepare(setup)
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
     where = {"gpu": gpus} if gpus is not None else None
+    output = capture.to_file_and_shown if setup.logs else capture.to_file
     functions, here = Functions(), isolation.Snapshot()
     _write(answers, Over(goes_on=True))
     while (request := _read(requests)) is not None:
@@ -131,7 +134,7 @@ def main(requests: BinaryIO, answers: int, tokens: int) -> None:
         for data in request.calls:
             if not _take(tokens):
                 break
-            outcome = execution.execute(function, pickle.loads(data), where=where)
+            outcome = execution.execute(function, pickle.loads(data), capture=output, where=where)
             goes_on = here.restore()
             _write(answers, pickle.dumps(outcome, protocol=pickle.HIGHEST_PROTOCOL))
             if not goes_on:
