@@ -47,7 +47,7 @@ class Process(asyncio.SubprocessProtocol):
         Raises:
             OSError: It cannot be started.
         """
-        transport, process = await asyncio.get_running_loop().subprocess_exec(
+        _, process = await asyncio.get_running_loop().subprocess_exec(
             lambda: cls(emit),
             *command,
             env=dict(environment),
@@ -57,8 +57,6 @@ class Process(asyncio.SubprocessProtocol):
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
-        process._transport = transport
-        process.pid = transport.get_pid()
         return process
 
     def signal(self, number: signal.Signals) -> None:
@@ -69,6 +67,7 @@ class Process(asyncio.SubprocessProtocol):
 
     def kill(self) -> None:
         """End it at once, with all that it started."""
+        assert self.pid > 1  # 0 would be the group of this process
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -106,7 +105,7 @@ class Process(asyncio.SubprocessProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop."""
         assert isinstance(transport, asyncio.SubprocessTransport)
-        self._transport = transport
+        self._transport, self.pid = transport, transport.get_pid()
 
     def _say(self, text: str, fd: int) -> None:
         if text:
