@@ -66,18 +66,20 @@ def _watch(control: int, wake: int, child: int, asked: list[int]) -> None:
     code: int | None = None
     deadline: float | None = None
     try:
-        while code is None:
+        while True:
             patience = None if deadline is None else max(0.0, deadline - time.monotonic())
             waits = [wake] if deadline is not None else [wake, control]
             readable, _, _ = select.select(waits, [], [], patience)
             if wake in readable:
                 os.read(wake, 512)
             code = _reap(child)
+            if code is not None:
+                break
             if deadline is None and (control in readable or {signal.SIGTERM, signal.SIGHUP} & {*asked}):
                 deadline = time.monotonic() + GRACE
                 with contextlib.suppress(OSError):
                     os.killpg(child, signal.SIGTERM)
-            elif deadline is not None and code is None and time.monotonic() >= deadline:
+            elif deadline is not None and time.monotonic() >= deadline:
                 os.kill(child, signal.SIGKILL)
                 deadline += 0.1
     finally:
