@@ -10,7 +10,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig, OmegaConf
 
 from mini.apparatus import options, registry
-from mini.apparatus.groups import OFFERED, Gpu, Image, Results
+from mini.apparatus.groups import OFFERED, Gpu, Image
 from mini.launcher.short_forms import GROUPS, LONG_GROUPS, PREFIX, Ownership
 
 _DEFAULTS = {"apparatus": "local", "gpu": "none", "image": "auto"}
@@ -103,10 +103,7 @@ class EngineConfigSource(ConfigSource):
         }
         if not self.ownership.says("hydra.help.footer"):
             root["hydra"]["help"] = {"footer": _FOOTER}
-        config = OmegaConf.create(root)
-        results = DictConfig(options.defaults(Results), flags={"struct": False})
-        OmegaConf.update(config, "hydra.launcher.results", results)
-        return config
+        return OmegaConf.create(root)
 
 
 def _values(group: str, name: str) -> dict[str, Any]:
