@@ -19,8 +19,6 @@ callbacks), and OmegaConf 2.4 writes YAML with libyaml itself: there the general
 from __future__ import annotations
 
 import contextlib
-import copy
-import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
