@@ -7,11 +7,13 @@ from hydra.experimental.callback import Callback
 from omegaconf import OmegaConf
 
 
+def _note(text):
+    with Path("commands.txt").open("a") as file:
+        file.write(text)
+
+
 class Witness(Callback):
     """Hydra calls it in the process of the job."""
-
-    def on_job_start(self, config, **kwargs):
-        self.calls = ["job"]
 
     def on_job_end(self, config, job_return, **kwargs):
         seen = {
@@ -25,13 +27,13 @@ class Witness(Callback):
         Path(config.hydra.runtime.output_dir, "witness.json").write_text(json.dumps(seen))
 
     def on_run_start(self, config, **kwargs):
-        Path("commands.txt").open("a").write("run_start ")
+        _note("run_start ")
 
     def on_run_end(self, config, job_return, **kwargs):
-        Path("commands.txt").open("a").write(f"run_end {job_return.status.name} ")
+        _note(f"run_end {job_return.status.name} ")
 
     def on_multirun_start(self, config, **kwargs):
-        Path("commands.txt").open("a").write("multirun_start ")
+        _note("multirun_start ")
 
     def on_multirun_end(self, config, **kwargs):
-        Path("commands.txt").open("a").write("multirun_end ")
+        _note("multirun_end ")

@@ -3,6 +3,7 @@
 Hydra imports this module at every start: an engine is loaded when its config is asked for.
 """
 
+import builtins
 from typing import Any
 
 from hydra.core.object_type import ObjectType
@@ -10,11 +11,13 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig, OmegaConf
 
 from mini.apparatus import options, registry
-from mini.apparatus.groups import OFFERED, Gpu, Image, Results
+from mini.apparatus.groups import OFFERED, Gpu, Image
 from mini.launcher.short_forms import GROUPS, LONG_GROUPS, PREFIX, Ownership
 
 _DEFAULTS = {"apparatus": "local", "gpu": "none", "image": "auto"}
 _CHOICES = {"apparatus": registry.OWN, "gpu": ("none", *OFFERED), "image": ("auto",)}
+
+_LONG = LONG_GROUPS.rstrip("/")
 
 _FOOTER = """Where jobs run: apparatus=NAME, gpu=NAME, image=NAME, and their options in short form, such as
 apparatus.workers=4, gpu.count=2, image.apt=[ffmpeg] and results.sort=-accuracy, for what is
@@ -43,7 +46,8 @@ class EngineConfigSource(ConfigSource):
 
     def is_group(self, config_path: str) -> bool:
         """Whether this is one of the groups."""
-        return config_path.strip("/") == "" or self._group(config_path) is not None
+        path = config_path.strip("/")
+        return path == "" or (path == _LONG and bool(self._long())) or self._group(path) is not None
 
     def is_config(self, config_path: str) -> bool:
         """Whether a group has this choice."""
@@ -73,8 +77,11 @@ class EngineConfigSource(ConfigSource):
         """The groups, or the choices of one."""
         path = config_path.strip("/")
         if path == "":
-            groups = [] if results_filter is ObjectType.CONFIG else [group for group in GROUPS if self._group(group)]
-            return sorted([*groups, *([] if results_filter is ObjectType.GROUP else ["mini"])])
+            groups = [group for group in GROUPS if self._group(group)] + ([_LONG] if self._long() else [])
+            configs = [] if results_filter is ObjectType.GROUP else ["mini"]
+            return sorted({*configs, *([] if results_filter is ObjectType.CONFIG else groups)})
+        if path == _LONG:
+            return [] if results_filter is ObjectType.CONFIG else self._long()
         group = self._group(path)
         if group is None or results_filter is ObjectType.GROUP:
             return []
@@ -87,6 +94,10 @@ class EngineConfigSource(ConfigSource):
             return None
         name = path.removeprefix(LONG_GROUPS)
         return name if path.startswith(LONG_GROUPS) == self.ownership.is_applications(name) else None
+
+    def _long(self) -> "builtins.list[str]":
+        """The groups of ours whose short name is the application's."""
+        return [group for group in GROUPS if self._group(LONG_GROUPS + group)]
 
     def _root(self) -> DictConfig:
         """The config `mini`: one line in an application's defaults list, and its jobs run wherever `apparatus` says."""
@@ -103,10 +114,7 @@ class EngineConfigSource(ConfigSource):
         }
         if not self.ownership.says("hydra.help.footer"):
             root["hydra"]["help"] = {"footer": _FOOTER}
-        config = OmegaConf.create(root)
-        results = DictConfig(options.defaults(Results), flags={"struct": False})
-        OmegaConf.update(config, "hydra.launcher.results", results)
-        return config
+        return OmegaConf.create(root)
 
 
 def _values(group: str, name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ the application's; then the group is called `mini/NAME`, and a value has its lon
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hydra.core.object_type import ObjectType
@@ -17,6 +17,9 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+
+from mini.apparatus import options
+from mini.apparatus.groups import Results
 
 GROUPS = ("apparatus", "gpu", "image")
 """The config groups of ours."""
@@ -125,12 +128,28 @@ def adopt(config: DictConfig, is_applications: Callable[[str], bool]) -> None:
     """
     if not is_ours(config):
         return
+    with open_dict(config):
+        results = DictConfig(options.defaults(Results), flags={"struct": False})  # the launcher refuses what is wrong
+        results.merge_with(config.hydra.launcher.get("results") or {})
+        config.hydra.launcher.results = results
     for name in NAMES:
         if name in config and OmegaConf.is_dict(config.get(name)) and not is_applications(name):
             with open_dict(config):
                 given = config.pop(name)
                 target = config.hydra.launcher
                 target[name] = OmegaConf.merge(target[name], given) if OmegaConf.is_dict(target.get(name)) else given
+
+
+def with_launcher(defaults: Sequence[Any]) -> list[Any]:
+    """A defaults list without our groups where another launcher was chosen, whose config has no place for them.
+
+    Args:
+        defaults: As Hydra has worked them out, with `config_path` and `package`.
+    """
+    if any(default.config_path == "hydra/launcher/apparatus" for default in defaults):
+        return list(defaults)
+    ours = {PREFIX + group for group in GROUPS}
+    return [default for default in defaults if default.package not in ours]
 
 
 def is_ours(config: DictConfig) -> bool:

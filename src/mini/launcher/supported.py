@@ -19,8 +19,6 @@ callbacks), and OmegaConf 2.4 writes YAML with libyaml itself: there the general
 from __future__ import annotations
 
 import contextlib
-import copy
-import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -230,13 +228,10 @@ def install_short_forms(own_source: type[Any]) -> None:
         apply(short_forms.lengthened(overrides, cfg), cfg)
 
     @functools.wraps(compose)
-    def compose_and_adopt(self: ConfigLoaderImpl, defaults: list[Any], repo: Any) -> DictConfig:
-        paths = {default.config_path for default in defaults}
-        if "mini" in paths and "hydra/launcher/apparatus" not in paths:
-            # Another launcher would refuse what is ours under `hydra.launcher`.
-            ours = {short_forms.PREFIX + name for name in short_forms.NAMES}
-            defaults, repo = [default for default in defaults if default.package not in ours], _WithoutOurs(repo)
-        config = compose(self, defaults, repo)
+    def compose_and_adopt(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
+        if "defaults" in kwargs:
+            kwargs["defaults"] = short_forms.with_launcher(kwargs["defaults"])
+        config = compose(self, *args, **kwargs)
         short_forms.adopt(config, own_source.ownership.is_applications)
         return config
 
@@ -253,29 +248,6 @@ def install_short_forms(own_source: type[Any]) -> None:
     ConfigLoaderImpl._compose_config_from_defaults_list = compose_and_adopt  # type: ignore[method-assign]
     ConfigRepository.initialize_sources = initialize_and_tell  # type: ignore[method-assign]
     _let_jobs_choose_ours()
-
-
-class _WithoutOurs:
-    """A config repository whose `mini` has nothing under `hydra.launcher`.
-
-    Args:
-        repository: Hydra's.
-    """
-
-    def __init__(self, repository: Any) -> None:
-        self._repository = repository
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._repository, name)
-
-    def load_config(self, config_path: str) -> Any:
-        """As the repository's, less what is ours."""
-        loaded = self._repository.load_config(config_path)
-        if config_path != "mini":
-            return loaded
-        config = copy.deepcopy(loaded.config)
-        del config.hydra.launcher
-        return dataclasses.replace(loaded, config=config)
 
 
 def _let_jobs_choose_ours() -> None:
