@@ -221,9 +221,11 @@ def test_resume_takes_over_what_is_done_with_its_files_and_its_value():
 
 
 def test_a_sweep_begun_elsewhere_is_finished_here():
+    anywhere = ("hydra.launcher.reuse=anywhere",)
     application("x=0,1", "do=raise", "apparatus=debug", "hydra.sweep.dir=outputs/a", code=1)
-    said = application("x=0,1", "do=raise", "apparatus=local", "hydra.launcher.resume=a", code=1)
+    said = application("x=0,1", "do=raise", "apparatus=local", "hydra.launcher.resume=a", *anywhere, code=1)
     assert "1 of 2 jobs are done already" in said
+    assert "1 job taken over: made on debug" in said
 
 
 def test_retry_from_the_command_line_is_in_place():
@@ -245,6 +247,8 @@ def test_a_sweep_is_stopped_at_its_limits(option, said):
     shown = application(x, do, f"hydra.launcher.{option}", "apparatus.workers=1", "hydra.sweep.dir=outputs/a", code=1)
     assert said in shown
     counts = read_status(RunFolder("outputs/a")).counts
+    assert f"{counts.get('failed', 0)} of {sum(counts.values())} jobs had finished" in shown
+    assert "Cancelled: " not in shown, "what was stopped is counted, and not listed"
     assert counts["cancelled"] >= 3
     assert set(counts) <= {"cancelled", "failed"}
 

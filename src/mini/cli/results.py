@@ -38,7 +38,8 @@ def results(
         if app is not None:
             opened.pull(f"*/{layout.TABLE}")
         combine.write_tables(opened.folder, tables)
-        print(f"the tables of the jobs → {tables}")
+        rest = f"; `mini pull {opened.id} --app {app}` brings their other files" if app is not None else ""
+        print(f"the tables of the jobs → {tables}{rest}")
         return now.exit_code
     table, problems = combine.table(opened.folder)
     for condition in where:

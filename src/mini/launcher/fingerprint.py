@@ -20,9 +20,8 @@ from mini.errors import UsageError
 from mini.runs import files, layout
 
 _IMPORT = re.compile(
-    r"(?:^|[;:])[ \t]*(?:from[ \t]+(?P<base>\.*[ \t]*[\w.]*)[ \t]+import[ \t]+"
-    r"(?P<names>\([^)]*\)|(?:[^\n\\;#]|\\\n)*)|import[ \t]+(?P<modules>(?:[^\n\\;#]|\\\n)+))",
-    re.MULTILINE,
+    r"[ \t]*(?:from[ \t]+(?P<base>\.*[ \t]*[\w.]*)[ \t]+import[ \t]+"
+    r"(?P<names>\([^)]*\)|(?:[^\n\\;#]|\\\n)*)|import[ \t]+(?P<modules>(?:[^\n\\;#]|\\\n)+))"
 )
 _TARGET = re.compile(r'"_target_": ?"([\w.]+)"')
 _NOT_OURS = ("site-packages", "dist-packages", ".venv", "node_modules", "__pycache__")
@@ -166,7 +165,7 @@ def _prefixes(name: str) -> Iterator[str]:
 
 def _imports(text: str, package: str) -> Iterator[str]:
     """The names of modules that a file may import; of `from a import b` also `a.b`, which may be one."""
-    for found in _IMPORT.finditer(text):
+    for found in _statements(text):
         if found["modules"] is not None:
             for name in _names(found["modules"]):
                 yield from _prefixes(name)
@@ -179,6 +178,18 @@ def _imports(text: str, package: str) -> Iterator[str]:
         yield from _prefixes(module)
         for name in _names(found["names"]):
             yield f"{module}.{name}" if module else name
+
+
+def _statements(text: str) -> Iterator[re.Match[str]]:
+    """The import statements in a text, found by their word: to search for the pattern takes twice as long."""
+    place = 0
+    while (word := text.find("import", place)) >= 0:
+        line = text.rfind("\n", 0, word) + 1
+        begin = max(line, text.rfind(";", line, word) + 1, text.rfind(":", line, word) + 1)
+        found = _IMPORT.match(text, begin)
+        if found is not None:
+            yield found
+        place = max(word + 1, found.end() if found is not None else 0)
 
 
 def _names(text: str) -> Iterator[str]:
