@@ -271,7 +271,13 @@ def test_a_client_that_is_killed_leaves_a_run_that_can_be_looked_at_and_resumed(
     assert finished >= 2
     before = {path.name: path.read_text() for path in (tmp_path / "marks").iterdir()}
     done = subprocess.run(
-        [*command, "hydra.launcher.apparatus=local", "hydra.sweep.dir=outputs/second", "hydra.launcher.resume=first"],
+        [
+            *command,
+            "hydra.launcher.apparatus=local",
+            "hydra.sweep.dir=outputs/second",
+            "hydra.launcher.resume=first",
+            "hydra.launcher.reuse=anywhere",
+        ],
         capture_output=True,
         text=True,
         timeout=80,
