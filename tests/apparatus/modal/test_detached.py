@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -312,3 +313,18 @@ def test_a_hydra_sweep_may_be_left_on_modal(cloud):
             timeout=60,
         ).stderr
     )
+
+
+def test_a_job_that_is_preempted_again_and_again_is_not_given_up(cloud, tmp_path):
+    def work(x):
+        marks = job_dir() / "marks.txt"
+        seen = marks.read_text() if marks.exists() else ""
+        marks.write_text(seen + "x")
+        if len(seen) < 4:
+            os.kill(os.getpid(), signal.SIGINT)  # as Modal takes a container away
+            time.sleep(60)
+        return len(seen)
+
+    run = spawn(work, range(2), name="preempted", max_containers=1)
+    assert run.wait(85).counts == {"done": 2}
+    assert run.results() == [4, 4]

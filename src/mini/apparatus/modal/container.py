@@ -91,6 +91,10 @@ def execute(message: bytes) -> bytes:
     except execution.Interrupted as interrupted:
         outcomes.append(interrupted.outcome)
         raise InputCancellation from interrupted
+    except Preempted:
+        if detached is not None:
+            detached.give_back(began[-1].index)
+        raise
     finally:
         here.restore()
         _commit(began)  # with what a job wrote that was interrupted: it runs again, here or elsewhere

@@ -87,6 +87,14 @@ class Ledger:
             return _outcome(call, State.CANCELLED, Failure("Cancelled", f"the run was {reason}"))
         return None
 
+    def give_back(self, job: int) -> None:
+        """Take back that this container was given a job: it is preempted, and no fault of the job's."""
+        number = 1
+        while ("begun", job, number + 1) in self._entries:
+            number += 1
+        with contextlib.suppress(KeyError):
+            self._entries.pop(("begun", job, number))
+
     def _reason_to_stop(self) -> str | None:
         if self.deadline is not None and time.time() >= self.deadline:
             return "stopped at the end of its budget"
