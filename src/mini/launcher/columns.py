@@ -12,7 +12,7 @@ from omegaconf import Container, DictConfig, OmegaConf, ValueNode
 from omegaconf.errors import OmegaConfBaseException
 
 from mini import fallbacks
-from mini.launcher import nodes, supported
+from mini.launcher import nodes
 from mini.launcher.fast.yaml import SCALARS
 from mini.runs import masking
 from mini.runs.values import flatten
@@ -43,7 +43,7 @@ def config_values(
     """
     fixed = _fixed(template) if template is not None else {}
     columns: dict[str, Any] = {}
-    with supported.environment_reads() as has_read:
+    with nodes.environment_reads() as has_read:
         for key in config:
             if key in _NOT_CONFIG:
                 continue

@@ -5,12 +5,14 @@ Checked on the versions that `mini.launcher.supported` names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from omegaconf import Container, DictConfig, ListConfig, ValueNode
 from omegaconf._utils import _resolve_optional, split_key
 from omegaconf.base import Node
+from omegaconf.basecontainer import BaseContainer
 from omegaconf.omegaconf import _node_wrap
 
 __all__ = ["split_key"]
@@ -118,3 +120,23 @@ def resolver_cache(config: DictConfig) -> Any:
 def set_resolver_cache(config: DictConfig, cache: Any) -> None:
     """Let resolvers with `use_cache` give what they gave in another config."""
     config._metadata.resolver_cache = cache
+
+
+@contextlib.contextmanager
+def environment_reads() -> Iterator[Callable[[], bool]]:
+    """Notice that a config reads the environment; yields what says whether it did since it was last asked."""
+    original, reads = BaseContainer._resolvers["oc.env"], [False]
+
+    def noticed(*args: Any, **kwargs: Any) -> Any:
+        reads[0] = True
+        return original(*args, **kwargs)
+
+    def has_read() -> bool:
+        found, reads[0] = reads[0], False
+        return found
+
+    BaseContainer._resolvers["oc.env"] = noticed
+    try:
+        yield has_read
+    finally:
+        BaseContainer._resolvers["oc.env"] = original

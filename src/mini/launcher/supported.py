@@ -125,26 +125,6 @@ def add_resolvers(resolvers: Mapping[str, Callable[..., Any]]) -> None:
         BaseContainer._resolvers.setdefault(name, resolver)
 
 
-@contextlib.contextmanager
-def environment_reads() -> Iterator[Callable[[], bool]]:
-    """Notice that a config reads the environment; yields what says whether it did since it was last asked."""
-    original, reads = BaseContainer._resolvers["oc.env"], [False]
-
-    def noticed(*args: Any, **kwargs: Any) -> Any:
-        reads[0] = True
-        return original(*args, **kwargs)
-
-    def has_read() -> bool:
-        found, reads[0] = reads[0], False
-        return found
-
-    BaseContainer._resolvers["oc.env"] = noticed
-    try:
-        yield has_read
-    finally:
-        BaseContainer._resolvers["oc.env"] = original
-
-
 # Composing.
 
 
