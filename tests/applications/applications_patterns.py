@@ -349,8 +349,8 @@ def main(cfg):
         _script("@main\ndef main(cfg):\n    return cfg.x, 1 / cfg.x"),
         (("-m", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=1"),),
         {
-            "conf/config.yaml": "defaults:\n  - override hydra/sweeper: optuna\n"
-            "  - override hydra/sweeper/sampler: random\n  - MINI\n  - _self_\nx: 1\n"
+            "conf/config.yaml": "defaults:\n  - MINI\n  - override hydra/sweeper: optuna\n"
+            "  - override hydra/sweeper/sampler: random\n  - _self_\nx: 1\n"
             "hydra:\n  sweeper:\n    direction: [minimize, maximize]\n    sampler:\n      seed: 3\n"
             "    params:\n      x: interval(0.25, 1)\n"
         },

@@ -165,7 +165,7 @@ def test_a_gpu_nobody_knows_is_warned_of_and_passed_on(in_project):
 
 
 def test_help_and_show_config_are_hydras():
-    shown = run("--cfg", "hydra")
+    shown = run("--cfg", "job")
     assert shown.returncode == 0
     assert "kind: local" not in shown.stdout, "nothing of ours is in the application's config"
     assert "kind: local" in run("--cfg", "all").stdout
