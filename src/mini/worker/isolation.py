@@ -110,7 +110,11 @@ class _Logging:
 
     def restore(self) -> None:
         if self._root.handlers != self._handlers:
+            added = [handler for handler in self._root.handlers if handler not in self._handlers]
             self._root.handlers[:] = self._handlers
+            for handler in added:
+                if isinstance(handler, logging.FileHandler):  # else each job would leave an open file
+                    handler.close()
         if self._root.level != self._level:
             self._root.setLevel(self._level)
         if self._manager.disable != self._disabled:
