@@ -81,7 +81,10 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @linux
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "KILL"])
 def test_a_client_that_is_killed_leaves_no_process(tmp_path, name):
-    (tmp_path / "client.py").write_text(CLIENT)
+    # Whoever started these tests may ignore a signal (nohup), and children inherit that.
+    heeding = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+    heeding += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    (tmp_path / "client.py").write_text(heeding + CLIENT)
     client = subprocess.Popen([sys.executable, "client.py"], cwd=tmp_path, stderr=subprocess.DEVNULL)
     try:
         known = [pid for x in (0, 1) for pid in pids(tmp_path / f"pids-{x}")]
