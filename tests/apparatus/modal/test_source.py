@@ -240,7 +240,7 @@ def test_a_member_of_a_workspace_has_the_lock_of_its_root(tmp_path):
     [
         {"pyproject.toml": '[project]\nname = "p"\nversion = "1"\ndependencies = ["scikit-learn>=1"]\n'},
         {
-            "requirements.txt": "# needs\n-r more.txt\n--index-url https://pypi.org/simple\n",
+            "requirements.txt": "# needs\n-r more.txt\n--index-url https://index.example/simple\n",
             "more.txt": "scikit-learn>=1 # x\n",
         },
         {
