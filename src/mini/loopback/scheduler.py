@@ -207,7 +207,8 @@ class Scheduler:
             if container.server is not None:
                 container.server.close()
             if not self._closing:  # else all goes together
-                self._remover.submit(containers.remove, container)
+                with contextlib.suppress(RuntimeError):  # this process is ending, and its folder goes with it
+                    self._remover.submit(containers.remove, container)
             self._settle(container, app, died, returncode)
 
     async def _start(self, container: Container, app: App) -> Process:
