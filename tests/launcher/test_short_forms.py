@@ -120,9 +120,6 @@ def test_without_a_config_path_the_launcher_is_there_when_it_is_asked_for():
     assert [job(number)[0] for number in (0, 1)] == [{"x": 1}, {"x": 2}]
 
 
-@pytest.mark.xfail(
-    reason="hydra.compose of a config without mini still takes `+gpu=1` for our group: to be mended", strict=True
-)
 def test_compose_gives_the_application_its_own_config():
     for name, first in (("with", "mini, "), ("without", "")):
         Path(name).mkdir()
@@ -148,7 +145,6 @@ def test_hydras_own_views_show_the_application_alone_and_ours_under_hydra():
     assert "apparatus.workers=4" in helped
 
 
-@pytest.mark.xfail(reason="the application's own help footer is replaced by ours: to be mended", strict=True)
 def test_a_footer_of_the_application_stays():
     application({"conf/config.yaml": "defaults: [_self_, mini]\nhydra: {help: {footer: Mine.}}\n"})
     helped = run("--help").stdout

@@ -88,9 +88,12 @@ class EngineConfigSource(ConfigSource):
         return sorted(registry.kinds() if group == "apparatus" else _CHOICES[group])
 
     def _group(self, path: str) -> str | None:
-        """The group of ours that is found under a name: the short one, unless that is the application's."""
+        """The group of ours that is found under a name: the short one, unless that is the application's.
+
+        An application without `mini` has none: all names are its own.
+        """
         path = path.strip("/")
-        if path.removeprefix(LONG_GROUPS) not in GROUPS:
+        if path.removeprefix(LONG_GROUPS) not in GROUPS or not self.ownership.includes_mini():
             return None
         name = path.removeprefix(LONG_GROUPS)
         return name if path.startswith(LONG_GROUPS) == self.ownership.is_applications(name) else None

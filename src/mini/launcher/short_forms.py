@@ -9,7 +9,8 @@ the application's; then the group is called `mini/NAME`, and a value has its lon
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from hydra.core.object_type import ObjectType
@@ -49,6 +50,7 @@ class Ownership:
     def __init__(self, sources: Iterable[Any]) -> None:
         self._sources = list(sources)
         self._answers: dict[tuple[str, str | None], bool] = {}
+        self._included: dict[str | None, bool] = {}
 
     def is_applications(self, name: str) -> bool:
         """Whether the application has a group or a key of this name.
@@ -57,17 +59,31 @@ class Ownership:
         """
         key = (name, Ownership.primary)
         if key not in self._answers:
-            self._answers[key] = any(
-                self._has_group(source, name) or self._has_key(source, name) for source in self._sources
-            )
+            self._answers[key] = self._has_key(name) or any(self._has_group(source, name) for source in self._sources)
         return self._answers[key]
 
     def says(self, key: str) -> bool:
-        """Whether the application's primary config itself has a value under a dotted key."""
-        if Ownership.primary is None:
-            return False
-        found = (_load(source, Ownership.primary, "config", None) for source in self._sources if source.available())
+        """Whether a primary config of the application itself has a value under a dotted key."""
+        found = (_load(source, config, "config", None) for source, config in self._primaries())
         return any(isinstance(one, DictConfig) and OmegaConf.select(one, key) is not None for one in found)
+
+    def includes_mini(self) -> bool:
+        """Whether `mini` is in the defaults list of a primary config, or of a config in that list."""
+        if Ownership.primary not in self._included:
+            waiting, seen = [config for _, config in self._primaries()], set()
+            while waiting and "mini" not in seen:
+                config = waiting.pop()
+                if config not in seen:
+                    seen.add(config)
+                    waiting += [path for source in self._sources for path in _defaults(source, config)]
+            self._included[Ownership.primary] = "mini" in seen
+        return self._included[Ownership.primary]
+
+    def _primaries(self) -> Iterator[tuple[Any, str]]:
+        for source in self._sources:
+            if source.available():
+                names = source.list("", ObjectType.CONFIG) if Ownership.primary is None else [Ownership.primary]
+                yield from ((source, name) for name in names if source.is_config(name))
 
     def _has_group(self, source: Any, name: str) -> bool:
         if not source.available() or not source.is_group(name):
@@ -76,13 +92,24 @@ class Ownership:
         packages = {_load(source, f"{name}/{config}", "header", {}).get("package") for config in configs}
         return packages != {PREFIX + name}
 
-    def _has_key(self, source: Any, name: str) -> bool:
-        if not source.available():
-            return False
-        configs = source.list("", ObjectType.CONFIG) if Ownership.primary is None else [Ownership.primary]
-        return any(
-            name in (_load(source, config, "config", ()) or ()) for config in configs if source.is_config(config)
-        )
+    def _has_key(self, name: str) -> bool:
+        return any(name in (_load(source, config, "config", ()) or ()) for source, config in self._primaries())
+
+
+def _defaults(source: Any, path: str) -> Iterator[str]:
+    """The configs in the defaults list of one, by path."""
+    if not source.available() or not source.is_config(path):
+        return
+    config = _load(source, path, "config", None)
+    entries = OmegaConf.to_container(config).get("defaults") if isinstance(config, DictConfig) else None  # type: ignore[union-attr]
+    for entry in entries or ():
+        for group, choice in entry.items() if isinstance(entry, dict) else [("", entry)]:
+            words = str(group).split("@")[0].split()  # `override /group@package`, `optional group`
+            for name in choice if isinstance(choice, list) else [choice]:
+                inner = posixpath.join(
+                    "/", posixpath.dirname(path), words[-1] if words else "", str(name).split("@")[0]
+                )
+                yield inner.lstrip("/")
 
 
 def _load(source: Any, path: str, part: str, otherwise: Any) -> Any:
