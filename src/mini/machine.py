@@ -1,8 +1,9 @@
-"""What this machine gives a process: cores and GPUs."""
+"""What this machine gives a process: cores and GPUs; and how its memory is looked after."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,3 +72,18 @@ def visible_gpus() -> tuple[str, ...]:
         return tuple(name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1", "NoDevFiles"))
     devices = (path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
     return tuple(sorted(devices, key=int))
+
+
+@contextlib.contextmanager
+def collection_paused() -> Iterator[None]:
+    """Keep Python from looking for cyclic garbage while many small values that all stay are made.
+
+    It would look at all of them again and again, for a quarter of the time that it takes to read a large run.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mini import fallbacks
 from mini.combine.exact import JOB_COLUMNS, MAX_EXACT, table_name
 from mini.job import State
-from mini.runs import layout, records
+from mini.runs import files, layout, records
 from mini.runs.folder import RunFolder
 from mini.runs.values import NONFINITE
 
@@ -137,7 +137,7 @@ def _lines(folder: RunFolder, jobs: pl.DataFrame) -> Iterator[bytes]:
     missing: Mapping[int, Any] | None = None
     for index, path in jobs.iter_rows():
         try:
-            line = records.read_line(f"{path}/{layout.RECORD}")
+            line = files.read_whole(f"{path}/{layout.RECORD}")
         except OSError as error:
             raise _NotExact("a record cannot be read") from error
         other = bulk.get(index)

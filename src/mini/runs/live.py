@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mini.runs import layout
-from mini.runs.files import dump_json, write_atomically
+from mini.runs.files import dump_json, read_whole, write_atomically
 
 
 def write_live(folder: Path, values: Mapping[str, Any]) -> None:
@@ -19,10 +19,11 @@ def write_live(folder: Path, values: Mapping[str, Any]) -> None:
         write_atomically(folder / layout.LIVE, dump_json(dict(values)))
 
 
-def read_live(folder: Path) -> dict[str, Any] | None:
+def read_live(folder: str | Path) -> dict[str, Any] | None:
     """What a job said last: `index`, `attempt`, `started`, `beat`, and `step`, `total`, `metrics`; or None."""
     try:
-        live = json.loads((folder / layout.LIVE).read_bytes())
+        line = read_whole(f"{folder}/{layout.LIVE}")
+        live = json.loads(line) if line is not None else None
     except (OSError, ValueError):
         return None
     return live if isinstance(live, dict) else None

@@ -30,7 +30,6 @@ _END = (b"}\n", b"}")
 _VALUE_ENTRY = b',"pickled":'  # the last entry
 _INLINE_VALUE = 64 * 1024  # bytes; a larger returned value stays out of the record
 _HEAD_SIZE = 4096  # bytes; `_BEGINNING` matches in them, and most records are no longer
-_READ_SIZE = 2**16  # bytes
 
 
 @dataclass(frozen=True)
@@ -228,24 +227,6 @@ def _unreadable(path: Path | str, error: OSError) -> RecordError:
 def _reason(error: Exception) -> str:
     """What is wrong with a record, in a few words."""
     return f"it has no {error}" if isinstance(error, KeyError) else str(error)
-
-
-def read_line(path: str) -> bytes | None:
-    """A record's bytes, or None where there is no such file.
-
-    With as few calls as can be: a file object would cost as much again as the reading.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        data = os.read(handle, _READ_SIZE)
-        while len(data) % _READ_SIZE == 0 and (more := os.read(handle, _READ_SIZE)):
-            data += more
-        return data
-    finally:
-        os.close(handle)
 
 
 def read_head(path: str) -> RecordHead | None:

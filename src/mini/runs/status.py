@@ -13,6 +13,7 @@ from typing import Any
 
 from mini.errors import MiniError, RecordError
 from mini.job import State
+from mini.machine import collection_paused
 from mini.runs import layout, records
 from mini.runs.folder import RunFolder
 from mini.runs.jobs import read_jobs
@@ -105,6 +106,7 @@ class Status:
         }
 
 
+@collection_paused()
 def read_status(
     folder: RunFolder, *, driven: bool | None = None, live: Mapping[int, Mapping[str, Any]] | None = None
 ) -> Status:
@@ -135,7 +137,7 @@ def read_status(
         if recorded is not None:
             counts[recorded] += 1
             continue
-        progress = read_live(Path(job.folder)) if live is None else live.get(job.index)
+        progress = read_live(job.folder) if live is None else live.get(job.index)
         state = State.QUEUED if progress is None else State.RUNNING if driven else State.LOST
         counts[state.value] += 1
         unfinished.append(UnfinishedJob(job.index, state, job.row, progress or {}))
