@@ -10,6 +10,7 @@ work anew, and a notebook has no file.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import pickle
 import sys
@@ -21,13 +22,20 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
-
 from mini import project
+from mini.worker.pickler import Pickler
 
 _LARGEST = 2**20  # bytes; data belongs into arguments
 _PLAIN = (str, int, float, bool, complex, bytes, type(None))
-_NAMED = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.GenericAlias, types.UnionType)
+_NAMED = (
+    type,
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    functools._lru_cache_wrapper,
+    types.ModuleType,
+    types.GenericAlias,
+    types.UnionType,
+)
 
 _installed: types.ModuleType | None = None
 _before: Any = None  # the module that was `__main__`: its functions go on
@@ -91,7 +99,7 @@ def capture() -> Main:
 def dumps(value: Any) -> bytes:
     """Pickle a value by value; functions of `__main__` will share the namespace of the `__main__` they come to."""
     file = io.BytesIO()
-    pickler = cloudpickle.Pickler(file, protocol=pickle.HIGHEST_PROTOCOL)
+    pickler = Pickler(file, protocol=pickle.HIGHEST_PROTOCOL)
     if hasattr(pickler, "globals_ref"):  # how cloudpickle lets functions of one module share a namespace
         pickler.globals_ref[id(vars(sys.modules["__main__"]))] = _Namespace(__name__="__main__")
     pickler.dump(value)

@@ -236,7 +236,7 @@ def _function_parts(fn: types.FunctionType) -> Iterator[tuple[str, Any]]:
 
 def _can_pickle(value: Any) -> bool:
     try:
-        cloudpickle.dumps(value)
+        main_module.dumps(value)
     except Exception:  # noqa: BLE001 - any failure at all means that it cannot
         return False
     return True
