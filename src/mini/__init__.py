@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from mini._tls import ensure_grpc_trusts_system_ca
     from mini.apparatus.base import Apparatus
     from mini.apparatus.debug.apparatus import DebugApparatus
+    from mini.apparatus.frames import history
     from mini.apparatus.handle import Run
     from mini.apparatus.local.apparatus import LocalApparatus
     from mini.apparatus.modal.apparatus import ModalApparatus
@@ -34,6 +35,7 @@ _HOMES = {
     "State": "mini.job",
     "attempt": "mini.worker.context",
     "ensure_grpc_trusts_system_ca": "mini._tls",
+    "history": "mini.apparatus.frames",
     "job_dir": "mini.worker.context",
     "make_image": "mini.apparatus.modal.image.build",
     "progress": "mini.worker.context",
@@ -55,6 +57,7 @@ __all__ = [
     "State",
     "attempt",
     "ensure_grpc_trusts_system_ca",
+    "history",
     "job_dir",
     "make_image",
     "progress",

@@ -10,6 +10,7 @@
 <run>/cancel                somebody wants the run to stop
 <run>/<job>/record.json     the outcome: one line, written once, at the end
 <run>/<job>/live.json       how far the job is; a cache that may vanish
+<run>/<job>/history.csv     what it said of its metrics, a row for each call of `progress`
 <run>/<job>/value.pkl       the returned value, where it is too large for the record
 <run>/<job>/log.txt         stdout, stderr and logging, as it happened
 <run>/<job>/metrics.parquet a table the job wrote, if it wrote one
@@ -24,6 +25,7 @@ JOBS = "jobs.jsonl"
 RECORD = "record.json"
 LIVE = "live.json"
 LOG = "log.txt"
+HISTORY = "history.csv"
 TABLE = "metrics.parquet"
 RESULTS = "results.parquet"
 VALUE = "value.pkl"

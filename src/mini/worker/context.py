@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mini.runs.history import History
 from mini.runs.live import read_live, write_live
 
 _MOMENT = 0.2  # seconds until a job is said to be running
@@ -48,6 +49,7 @@ class Context:
     """How often it has begun, as far as its folder tells."""
 
     _live: dict[str, Any] = field(default_factory=dict)
+    _history: History | None = None
     _written: float = 0.0
     _over: bool = False
     _timer: threading.Timer | None = None
@@ -64,6 +66,14 @@ class Context:
             if self._over:
                 return
             self._write(now)
+
+    def add_to_history(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Keep what the job says of its metrics."""
+        if self.folder is None or not self.record or self._over:
+            return
+        if self._history is None:
+            self._history = History(self.folder)
+        self._history.add(step, metrics)
 
     def begin(self, started: float) -> None:
         """Note that the job runs, once it has for a moment: most of a short job's time would go into that."""
@@ -84,6 +94,8 @@ class Context:
             self._over = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._history is not None:
+            self._history.close()
 
     def leave(self) -> None:
         """Note that the job runs no more and has no end: it will begin once more."""
@@ -146,16 +158,19 @@ def attempt() -> int:
 def progress(step: int, total: int | None = None, **metrics: float) -> None:
     """Say how far the running job is.
 
-    Cheap enough to call for every batch: it writes at most five times a second, and at the last step.
+    Cheap enough to call for every batch: it writes at most a few times a second, and at the end. What is given as
+    metrics is kept: every call is a row of the job's history, which `mini.history` reads.
 
     Args:
         step: How many steps are done.
         total: How many there are, if that is known.
-        metrics: Numbers worth a look while the job runs, such as `loss`.
+        metrics: Numbers worth keeping, such as `loss`.
     """
     values = {name: float(value) for name, value in metrics.items()}
     if _current is not None:
         _current.live(force=step == total, step=int(step), total=total, metrics=values)
+        if values:
+            _current.add_to_history(int(step), values)
     elif sys.stderr.isatty():
         _print_progress(step, total, values)
 

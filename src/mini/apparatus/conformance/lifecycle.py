@@ -14,6 +14,7 @@ import pytest
 from mini.apparatus.conformance import jobs
 from mini.errors import OptionError, UsageError
 from mini.job import Job, State
+from mini.runs.history import read_blocks
 from mini.worker.context import job_dir, progress
 
 
@@ -98,7 +99,8 @@ class LifecycleConformance:
         def speak(x):
             print("hello ✓")
             os.system("echo from a subprocess")
-            progress(1, 1)
+            progress(1, 2, loss=0.5)
+            progress(2, 2, loss=0.25)
             return {"score": x}
 
         outcome = jobs.record(
@@ -110,6 +112,9 @@ class LifecycleConformance:
         assert recorded["row"] == {"overrides.x": "0.5", "metrics.score": 0.5}
         assert "hello ✓" in Path(jobs.FOLDER, "log.txt").read_text()
         assert not Path(jobs.FOLDER, "live.json").exists()
+        (said,) = read_blocks(jobs.FOLDER)
+        assert said.columns == ("loss",)
+        assert [row.split(b",")[::2] for row in said.rows.splitlines()] == [[b"1", b"0.5"], [b"2", b"0.25"]]
 
     def test_an_error_names_the_job_and_its_log(self, apparatus):
         text = jobs.record(apparatus, Job(3, jobs.fail_on, (1, 1), folder=jobs.FOLDER, record=True)).describe()

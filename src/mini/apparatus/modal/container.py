@@ -206,7 +206,8 @@ def gather(run: str, jobs: Sequence[str], limit: int | None) -> str:
         tar.add(folder.path / layout.RESULTS, layout.RESULTS)
         for job in jobs:
             for file in sorted((folder.path / job).rglob("*")):
-                if file.is_file() and (limit is None or file.stat().st_size <= limit or file.name == layout.RECORD):
+                always = file.name in (layout.RECORD, layout.HISTORY)
+                if file.is_file() and (limit is None or always or file.stat().st_size <= limit):
                     tar.add(file, file.relative_to(folder.path).as_posix())
     shared.commit()
     return archive.relative_to(Path(OUTPUTS).absolute()).as_posix()
