@@ -18,7 +18,7 @@ usage() {
 ./go test [ARGS]        the test suite: pytest
 ./go check              lint, format, types, import contracts
 ./go bench [ARGS]       the benchmarks
-./go docs              the reference of all options, from the code: docs/options.md
+./go docs               the references, from the code: docs/options.md, docs/cli.md
 ./go auth [--check]     a token for Modal: get one, or see whether the one there is works
 TEXT
 }
@@ -36,7 +36,10 @@ check)
     uv run mypy
     uv run lint-imports
     ;;
-docs) uv run python -m mini.apparatus.reference >docs/options.md ;;
+docs)
+    uv run python -m mini.apparatus.reference >docs/options.md
+    uv run python -m mini.cli.reference >docs/cli.md
+    ;;
 auth) exec uv run python -m mini.apparatus.modal.auth "$@" ;;
 bench) exec uv run --group bench python -m bench "$@" ;;
 -h | --help | help) usage ;;

@@ -59,7 +59,7 @@ class Run:
         """A run by its id, or a unique beginning of it.
 
         Args:
-            run: None for the latest.
+            run: None or `latest` for the latest.
             app: The engine that keeps the run, such as `modal`, where there is no folder of it here.
 
         Raises:
@@ -67,7 +67,7 @@ class Run:
             OptionError: There is no such engine, or it keeps no runs.
         """
         if app is not None:
-            return cls(elsewhere(app).fetch(run))
+            return cls(elsewhere(app).fetch(None if run == lookup.LATEST else run))
         home = project.outputs()
         return cls(lookup.latest(home) if run is None else lookup.find(home, run))
 

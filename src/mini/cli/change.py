@@ -5,9 +5,12 @@ from __future__ import annotations
 import shlex
 import shutil
 
+import click
+
 from mini import project
 from mini.apparatus.handle import Run, elsewhere
 from mini.cli import repeat, text
+from mini.cli.parameters import app_option, complete_engine, complete_job, run_argument, yes_option
 from mini.errors import UsageError
 from mini.launcher import asked
 from mini.runs import layout, lookup, status
@@ -15,8 +18,11 @@ from mini.runs.folder import RunFolder
 from mini.runs.status import RunState
 
 
-def cancel(run: str | None, *, app: str | None) -> int:
-    """Stop what runs, and wait until it is."""
+@click.command("cancel")
+@run_argument()
+@app_option
+def cancel_command(run: str | None, app: str | None) -> int:
+    """Stop what runs, keep what is done, and wait until it has stopped."""
     opened = Run.open(run, app=app)
     if opened.status().state is not RunState.RUNNING:
         print(f"{opened.id} is not running")
@@ -26,9 +32,13 @@ def cancel(run: str | None, *, app: str | None) -> int:
     return 0
 
 
-def pull(run: str | None, *, app: str, include: str | None) -> int:
-    """Bring a run's files home from the engine that keeps it."""
-    found = elsewhere(app).fetch(run)
+@click.command("pull")
+@run_argument()
+@app_option
+@click.option("--include", metavar="GLOB", help="Only such paths of the run, such as '*/checkpoint.npz'.")
+def pull_command(run: str | None, app: str | None, include: str | None) -> int:
+    """Bring a run's files home from the engine that keeps it (default modal); a second time only what is new."""
+    found = elsewhere(app or "modal").fetch(None if run == lookup.LATEST else run)
     opened = Run(RunFolder(project.outputs() / found.id))
     if not (opened.folder.path / layout.RUN).exists():
         shutil.copytree(found.path, opened.folder.path, dirs_exist_ok=True)
@@ -37,8 +47,19 @@ def pull(run: str | None, *, app: str, include: str | None) -> int:
     return 0
 
 
-def retry(
-    run: str | None, *, job: int | None, apparatus: str | None, stale: str | None, app: str | None, yes: bool
+@click.command("retry")
+@run_argument()
+@click.option("--job", type=int, metavar="N", shell_complete=complete_job, help="Only this one.")
+@click.option("--apparatus", metavar="NAME", shell_complete=complete_engine, help="Run it there instead.")
+@click.option(
+    "--stale",
+    type=click.Choice(("rerun", "warn", "keep")),
+    help="What is done with results of other code (default rerun).",
+)
+@app_option
+@yes_option
+def retry_command(
+    run: str | None, job: int | None, apparatus: str | None, stale: str | None, app: str | None, yes: bool
 ) -> int:
     """Run again what failed, was lost or cancelled: the command the run was begun with, in the same folder."""
     if app is not None:
@@ -76,8 +97,12 @@ def _only_here(run: str | None, app: str, verb: str) -> str:
     )
 
 
-def rm(run: str, *, app: str | None, yes: bool) -> int:
-    """Remove a run that does not run."""
+@click.command("rm")
+@run_argument(required=True)
+@app_option
+@yes_option
+def rm_command(run: str, app: str | None, yes: bool) -> int:
+    """Remove a run that does not run, after asking."""
     if app is not None:
         raise UsageError(_only_here(run, app, "rm"))
     folder = lookup.find(project.outputs(), run)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import shlex
 
+import click
+
 from mini.apparatus.handle import Run
 from mini.cli import repeat
+from mini.cli.parameters import job_argument, run_argument, yes_option
 from mini.errors import NoSuchRun
 from mini.launcher import asked
 from mini.runs import layout
 from mini.runs.records import Record
 
 
-def explain(run: str, job: int, *, yes: bool) -> int:
-    """Compare a job's result with what the job would be now: its config, its place, its code.
+@click.command("explain")
+@run_argument(required=True)
+@job_argument(required=True)
+@yes_option
+def explain_command(run: str, job: int, yes: bool) -> int:
+    """Compare a job's result with what the job would be now: its config, its place, its code. No job is started.
 
     What a job would be now only its program can say: the command of the run is given again, and ends before any job.
     """

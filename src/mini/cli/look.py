@@ -6,10 +6,13 @@ import json
 import sys
 import time
 
+import click
+
 from mini import project
 from mini.apparatus import handle
 from mini.apparatus.handle import Run
 from mini.cli import text
+from mini.cli.parameters import app_option, job_argument, json_option, run_argument
 from mini.runs import lookup, status
 from mini.runs.records import Record
 from mini.runs.status import RunState, Status
@@ -17,8 +20,11 @@ from mini.runs.status import RunState, Status
 _TAIL = 15  # lines of a failed job's log
 
 
-def ls(*, app: str | None, as_json: bool) -> int:
-    """The runs here, the latest first; or those on the volume, by name."""
+@click.command("ls")
+@app_option
+@json_option
+def ls_command(app: str | None, as_json: bool) -> int:
+    """List the runs here, the latest first; with --app those that the engine keeps, by name."""
     if app is not None:
         names = handle.elsewhere(app).names()
         print(json.dumps([{"id": name} for name in names]) if as_json else "\n".join(names))
@@ -37,8 +43,12 @@ def ls(*, app: str | None, as_json: bool) -> int:
     return int(bool(damaged))
 
 
-def show_status(run: str | None, *, app: str | None, as_json: bool) -> int:
-    """Counts, and each unfinished job."""
+@click.command("status")
+@run_argument()
+@app_option
+@json_option
+def status_command(run: str | None, app: str | None, as_json: bool) -> int:
+    """Count the jobs by state, and list each unfinished one with its progress and age."""
     one = Run.open(run, app=app).status()
     if as_json:
         print(json.dumps(one.as_json()))
@@ -47,8 +57,11 @@ def show_status(run: str | None, *, app: str | None, as_json: bool) -> int:
     return one.exit_code
 
 
-def watch(run: str | None, *, app: str | None) -> int:
-    """Show how a run goes that somebody else drives, until it ends."""
+@click.command("watch")
+@run_argument()
+@app_option
+def watch_command(run: str | None, app: str | None) -> int:
+    """Follow a run that another process drives, until it ends. The exit code is the run's."""
     from mini.display import terminal
     from mini.job import Job
 
@@ -71,8 +84,16 @@ def watch(run: str | None, *, app: str | None) -> int:
     return one.exit_code
 
 
-def logs(run: str | None, job: int | None, *, app: str | None, follow: bool) -> int:
-    """A job's log; without a job the ends of the logs of those that failed."""
+@click.command("logs")
+@run_argument()
+@job_argument()
+@app_option
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job is over.")
+def logs_command(run: str | None, job: int | None, app: str | None, follow: bool) -> int:
+    """Print a job's log; without JOB the ends of the logs of those that failed.
+
+    `mini logs 3` is job 3 of the latest run.
+    """
     if (
         run is not None
         and run.isdecimal()

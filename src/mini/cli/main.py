@@ -1,19 +1,91 @@
-"""`mini`: what a person asks of runs and images, from a terminal. Reads; only what says so changes anything."""
+"""`mini`: what a person asks of runs and images, from a terminal."""
 
 from __future__ import annotations
 
-import argparse
+import difflib
 import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mini.errors import MiniError, NoSuchRun, UsageError
+import click
 
-_EPILOG = "Exit codes: 0 done, 1 failed jobs, 2 wrong usage, 3 still running, 4 no such run or job, 130 interrupted."
+from mini.cli.commands import COMMANDS, SECTIONS
+from mini.errors import MiniError, NoSuchRun, did_you_mean
+from mini.errors import UsageError as WrongUsage
+
+_EPILOG = (
+    "RUN is a run's id, a beginning of it that no other has, a path, or `latest`, which is meant where there is none."
+    "\n\n\b\n"
+    "Exit codes: 0 done, 1 failed jobs, 2 wrong usage, 3 still running,\n"
+    "4 no such run or job, 130 interrupted."
+)
+COMPLETE = "_MINI_COMPLETE"
+"""The environment variable in which a shell's completion script says what it wants."""
+
+
+class _Formatter(click.HelpFormatter):
+    """Help in colours, which `click.echo` takes out where they are not wanted."""
+
+    def write_heading(self, heading: str) -> None:
+        super().write_heading(click.style(heading, bold=True))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], *args: Any, **kwargs: Any) -> None:
+        super().write_dl([(click.style(first, fg="cyan"), second) for first, second in rows], *args, **kwargs)
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
+
+
+class _Mini(click.Group):
+    """The commands, each imported when it is given."""
+
+    context_class = _Context
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        entry = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(f"mini.cli.{entry.module}"), f"{cmd_name}_command")
+        assert isinstance(command, click.Command)
+        command.context_class = _Context
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            raise click.UsageError(f"there is no command {args[0]!r}; {did_you_mean(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        widest = max(map(len, COMMANDS))
+        for heading, section in SECTIONS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(widest), entry.summary) for name, entry in section.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        named = [
+            CompletionItem(name, help=entry.summary) for name, entry in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+@click.group(cls=_Mini, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="hydra-apparatus", prog_name="mini")
+def mini() -> None:
+    """Look at runs and their results, and change them.
+
+    Only the commands that say so change anything.
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,150 +100,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show must not keep the rest from being shown
             stream.reconfigure(errors="backslashreplace")
-    parser = _parser()
-    chosen = parser.parse_args(arguments)
+    if os.environ.get(COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(mini, {}, "mini", COMPLETE, os.environ[COMPLETE])
+    given = sys.argv[1:] if arguments is None else arguments
+    coloured = False if os.environ.get("NO_COLOR") else None  # None: on a terminal
     try:
-        return int(chosen.do(chosen))
-    except KeyboardInterrupt:
+        with mini.make_context("mini", list(given) or ["--help"], color=coloured) as context:
+            return int(mini.invoke(context) or 0)
+    except click.exceptions.Exit as done:
+        return done.exit_code if given else 2  # `mini` alone
+    except click.ClickException as error:
+        return _fail(_sentence(error), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
         return 130
     except BrokenPipeError:  # whoever read this has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except NoSuchRun as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 4
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _fail(str(error), 4)
+    except WrongUsage as error:
+        return _fail(str(error), 2)
     except MiniError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _fail(str(error), 1)
 
 
-def _commands(family: str) -> Any:
-    """A family of commands, imported when one of them is given."""
-    return importlib.import_module(f"mini.cli.{family}")
+def _fail(text: str, code: int) -> int:
+    click.echo(f"error: {text}", err=True)
+    return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mini", description=__doc__, allow_abbrev=False, epilog=_EPILOG)
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-
-    def verb(name: str, what: str, run: str | None = "?") -> argparse.ArgumentParser:
-        added = verbs.add_parser(name, help=what, description=what, allow_abbrev=False)
-        if run is not None:
-            added.add_argument("run", metavar="RUN", nargs=run or None, help="an id, a beginning of one; the latest")
-        if name in ("ls", "status", "watch", "results", "logs", "cancel", "pull", "retry", "rm"):
-            added.add_argument(
-                "--app", metavar="ENGINE", help="a run that is not here but kept by an engine, such as modal"
-            )
-        return added
-
-    ls = verb("ls", "the runs here", None)
-    ls.add_argument("--json", action="store_true", help="for programs")
-    ls.set_defaults(do=lambda chosen: _commands("look").ls(app=chosen.app, as_json=chosen.json))
-
-    status = verb("status", "counts, and each unfinished job with its progress and age")
-    status.add_argument("--json", action="store_true", help="for programs")
-    status.set_defaults(
-        do=lambda chosen: _commands("look").show_status(chosen.run, app=chosen.app, as_json=chosen.json)
-    )
-
-    watch = verb("watch", "show how a run goes that somebody else drives, until it ends")
-    watch.set_defaults(do=lambda chosen: _commands("look").watch(chosen.run, app=chosen.app))
-
-    results = verb("results", "the table; reads, never runs")
-    results.add_argument("--sort", metavar="COLUMN", help="best first; with - in front (--sort=-accuracy) the highest")
-    results.add_argument("--columns", metavar="A,B", help="the columns to show")
-    results.add_argument(
-        "--where", metavar="COLUMN=VALUE", action="append", default=[], help="only such rows; * matches"
-    )
-    results.add_argument("--rows", type=int, default=50, help="how many to show (50)")
-    output = results.add_mutually_exclusive_group()
-    output.add_argument("--csv", type=Path, dest="target", metavar="FILE")
-    output.add_argument("--parquet", type=Path, dest="target", metavar="FILE")
-    output.add_argument("--json", action="store_true", help="for programs")
-    output.add_argument(
-        "--tables",
-        type=Path,
-        metavar="FILE",
-        help="as one parquet file, the metrics.parquet of each job that is here",
-    )
-    results.set_defaults(
-        do=lambda chosen: _commands("results").results(
-            chosen.run,
-            app=chosen.app,
-            sort=chosen.sort,
-            columns=chosen.columns,
-            where=chosen.where,
-            rows=chosen.rows,
-            target=chosen.target,
-            as_json=chosen.json,
-            tables=chosen.tables,
-        )
-    )
-
-    logs = verb("logs", "a job's log; without JOB the ends of those that failed")
-    logs.add_argument("job", metavar="JOB", nargs="?", type=int)
-    logs.add_argument("-f", "--follow", action="store_true", help="go on until the job is over")
-    logs.set_defaults(
-        do=lambda chosen: _commands("look").logs(chosen.run, chosen.job, app=chosen.app, follow=chosen.follow)
-    )
-
-    cancel = verb("cancel", "stop what runs, keep what is done")
-    cancel.set_defaults(do=lambda chosen: _commands("change").cancel(chosen.run, app=chosen.app))
-
-    retry = verb("retry", "run again what failed, was lost or cancelled")
-    retry.add_argument("--job", type=int, metavar="N", help="only this one")
-    retry.add_argument("--apparatus", metavar="NAME", help="run it there instead")
-    retry.add_argument(
-        "--stale", choices=("rerun", "warn", "keep"), help="what is done with results of other code (rerun)"
-    )
-    retry.add_argument("--yes", action="store_true", help="do not ask")
-    retry.set_defaults(
-        do=lambda chosen: _commands("change").retry(
-            chosen.run,
-            job=chosen.job,
-            apparatus=chosen.apparatus,
-            stale=chosen.stale,
-            app=chosen.app,
-            yes=chosen.yes,
-        )
-    )
-
-    explain = verb("explain", "why a job would run again, or not: its config, its place, its code", "")
-    explain.add_argument("job", metavar="JOB", type=int)
-    explain.add_argument("--yes", action="store_true", help="do not ask")
-    explain.set_defaults(do=lambda chosen: _commands("explain").explain(chosen.run, chosen.job, yes=chosen.yes))
-
-    pull = verb("pull", "outputs home from the volume; a second time only what is new")
-    pull.add_argument("--include", metavar="GLOB", help="only such paths of the run, such as '*/checkpoint.npz'")
-    pull.set_defaults(
-        do=lambda chosen: _commands("change").pull(chosen.run, app=chosen.app or "modal", include=chosen.include)
-    )
-
-    rm = verb("rm", "remove a run that does not run, after asking", "")
-    rm.add_argument("--yes", action="store_true", help="do not ask")
-    rm.set_defaults(do=lambda chosen: _commands("change").rm(chosen.run, app=chosen.app, yes=chosen.yes))
-
-    image = verb("image", "what a container would be built from; offline, builds nothing", None)
-    image.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for the application, such as image=cuda")
-    image.add_argument("--diff", metavar="RUN", help="only what changed since the image of that run, layer by layer")
-    image.add_argument("--config", default="conf/config.yaml", help="the application's config (conf/config.yaml)")
-    image.add_argument("--script", metavar="FILE", type=Path, help="what starts the application; its neighbours ship")
-    image.add_argument("--json", action="store_true", help="for programs")
-    image.set_defaults(do=_image)
-    return parser
-
-
-def _image(chosen: argparse.Namespace) -> int:
-    from mini import project
-    from mini.apparatus.modal import extra
-
-    extra.require("mini image")
-    from mini.apparatus.modal.image import report
-
-    root = project.root()
-    return report.show(
-        root, root / chosen.config, chosen.overrides, diff=chosen.diff, as_json=chosen.json, script=chosen.script
-    )
+def _sentence(error: click.ClickException) -> str:
+    """What is wrong with the words of the command, and where it says how they are written."""
+    text = error.format_message()
+    context = getattr(error, "ctx", None)
+    if isinstance(error, click.NoSuchOption):
+        text = f"there is no option {error.option_name}"
+        known = [name for one in context.command.get_params(context) for name in one.opts] if context else ()
+        near = difflib.get_close_matches(error.option_name.lstrip("-"), [name.lstrip("-") for name in known], n=2)
+        text += f"; did you mean {' or '.join(f'--{name}' for name in near)}?" if near else ""
+    text = text[:1].lower() + text[1:].removesuffix(".")
+    return f"{text}\n`{context.command_path} --help` says how it is used" if context is not None else text

@@ -8,7 +8,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from mini.apparatus.handle import Run
+from mini.cli.parameters import (
+    Count,
+    app_option,
+    complete_column,
+    complete_columns,
+    complete_condition,
+    json_option,
+    run_argument,
+)
 from mini.errors import OptionError, did_you_mean
 from mini.runs import layout
 
@@ -16,19 +27,49 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def results(
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command("results")
+@run_argument()
+@click.option(
+    "--sort",
+    metavar="COLUMN",
+    shell_complete=complete_column,
+    help="The lowest first; with - in front (--sort=-accuracy) the highest.",
+)
+@click.option("--columns", metavar="A,B", shell_complete=complete_columns, help="The columns to show.")
+@click.option(
+    "--where",
+    metavar="COLUMN=VALUE",
+    multiple=True,
+    shell_complete=complete_condition,
+    help="Only rows with this value, in which * matches anything. May be given several times.",
+)
+@click.option("--rows", type=Count(), metavar="N", default=50, help="How many to show (default 50).")
+@click.option("--csv", type=_FILE, metavar="FILE", help="Write the table to a CSV file.")
+@click.option("--parquet", type=_FILE, metavar="FILE", help="Write the table to a parquet file.")
+@json_option
+@click.option(
+    "--tables", type=_FILE, metavar="FILE", help="Write the metrics.parquet of each job that is here to one such file."
+)
+@app_option
+def results_command(
     run: str | None,
-    *,
     app: str | None,
     sort: str | None,
     columns: str | None,
     where: Sequence[str],
     rows: int,
-    target: Path | None,
+    csv: Path | None,
+    parquet: Path | None,
     as_json: bool,
-    tables: Path | None = None,
+    tables: Path | None,
 ) -> int:
-    """The table of a run as far as it is; written nowhere unless asked."""
+    """Show the table of a run as far as it is, or write it to a file. Runs nothing."""
+    if sum(map(bool, (csv, parquet, as_json, tables))) > 1:
+        raise OptionError("--csv, --parquet, --json and --tables are alternatives; give one of them")
+    target = csv or parquet
     from mini import combine
     from mini.display import terminal
 

@@ -9,6 +9,9 @@ from mini.errors import NoSuchRun, did_you_mean
 from mini.runs import layout
 from mini.runs.folder import RunFolder
 
+LATEST = "latest"
+"""What the run that began last is called, unless a run has that name."""
+
 
 def list_runs(home: Path) -> list[Path]:
     """The run folders in a folder, the latest first."""
@@ -36,7 +39,7 @@ def latest(home: Path, exclude: Path | None = None) -> RunFolder:
 
 
 def find(home: Path, name: str) -> RunFolder:
-    """A run by its id, a beginning of one that no other has, or a path.
+    """A run by its id, a beginning of one that no other has, a path, or `latest`.
 
     Raises:
         NoSuchRun: There is none, with those that are near; or several begin so.
@@ -46,6 +49,8 @@ def find(home: Path, name: str) -> RunFolder:
     known = [path.name for path in list_runs(home)]
     if name in known:
         return RunFolder(home / name)
+    if name == LATEST:
+        return latest(home)
     return RunFolder(home / choose(known, name, str(home)))
 
 
