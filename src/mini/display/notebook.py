@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mini import combine
-from mini.display import terminal
 from mini.runs import status
 from mini.runs.folder import RunFolder
 
@@ -46,6 +45,8 @@ def table_html(frame: pl.DataFrame, rows: int = _ROWS) -> str:
         frame: As `combine.table` makes it.
         rows: The most to show.
     """
+    from mini.display import terminal  # not at the top: whoever makes an apparatus must not pay for importing rich
+
     if frame.is_empty():
         return ""
     shown = terminal.columns(frame)
@@ -59,4 +60,6 @@ def table_html(frame: pl.DataFrame, rows: int = _ROWS) -> str:
 
 
 def _text(text: str) -> str:
+    from mini.display import terminal
+
     return html.escape(terminal.printable(text))
