@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from mini._tls import ensure_grpc_trusts_system_ca
     from mini.apparatus.base import Apparatus
     from mini.apparatus.debug.apparatus import DebugApparatus
-    from mini.apparatus.frames import history
+    from mini.apparatus.frames import history, results
     from mini.apparatus.handle import Run
     from mini.apparatus.local.apparatus import LocalApparatus
     from mini.apparatus.modal.apparatus import ModalApparatus
@@ -40,6 +40,7 @@ _HOMES = {
     "make_image": "mini.apparatus.modal.image.build",
     "progress": "mini.worker.context",
     "project_packages": "mini.apparatus.modal.image.source",
+    "results": "mini.apparatus.frames",
     "uv_freeze": "mini.apparatus.modal.image.requirements",
 }
 
@@ -62,6 +63,7 @@ __all__ = [
     "make_image",
     "progress",
     "project_packages",
+    "results",
     "uv_freeze",
 ]
 

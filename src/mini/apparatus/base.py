@@ -14,10 +14,11 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from mini.apparatus import handle, options
+from mini.apparatus.ordered import Starting, in_order, in_order_async, next_outcome
 from mini.apparatus.stream import Stream
 from mini.apparatus.volume import Volume
 from mini.errors import OptionError, UsageError, did_you_mean
-from mini.job import Job, Outcome
+from mini.job import Job
 from mini.limits import Limits
 from mini.runs.folder import RunFolder
 from mini.worker import pickling
@@ -93,6 +94,7 @@ class Apparatus(abc.ABC):
         *iterables: Iterable[Any],
         kwargs: Mapping[str, Any] | None = None,
         return_exceptions: bool = False,
+        progress: bool | None = None,
     ) -> Iterator[Any]:
         """Call `fn` for each tuple of the zipped iterables.
 
@@ -101,6 +103,7 @@ class Apparatus(abc.ABC):
             iterables: Read to the end of the shortest before anything starts.
             kwargs: Keyword arguments of every call.
             return_exceptions: Yield the exception of a failed job in its place, instead of raising it.
+            progress: Whether to show a progress bar. None: on a terminal or in a notebook, if it takes over a second.
 
         Returns:
             An iterator over the values, in the order of the input. Leaving it early stops what has not finished.
@@ -108,7 +111,7 @@ class Apparatus(abc.ABC):
         Raises:
             UnpicklableError: The function or an argument cannot travel; nothing was started.
         """
-        return _in_order(self._starting_map(fn, iterables, kwargs), return_exceptions)
+        return in_order(self._starting_map(fn, iterables, kwargs), self._shown(progress), return_exceptions)
 
     def spawn(
         self,
@@ -143,7 +146,7 @@ class Apparatus(abc.ABC):
     async def arun(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """As `run`, without blocking the event loop. Cancelling it stops the job."""
         with self._starting(fn, [(args, kwargs)]) as stream:
-            outcome = await asyncio.get_running_loop().run_in_executor(None, _next, stream)
+            outcome = await asyncio.get_running_loop().run_in_executor(None, next_outcome, stream)
             assert outcome is not None
             return outcome.result()
 
@@ -154,9 +157,10 @@ class Apparatus(abc.ABC):
         *iterables: Iterable[Any],
         kwargs: Mapping[str, Any] | None = None,
         return_exceptions: bool = False,
+        progress: bool | None = None,
     ) -> AsyncIterator[Any]:
         """As `map`, as an asynchronous iterator. Work starts at the call; cancelling stops the jobs."""
-        return _in_order_async(self._starting_map(fn, iterables, kwargs), return_exceptions)
+        return in_order_async(self._starting_map(fn, iterables, kwargs), self._shown(progress), return_exceptions)
 
     def w(self, **options: Any) -> Self:
         """The same apparatus with other options.
@@ -310,18 +314,23 @@ class Apparatus(abc.ABC):
         if self._closed.value:
             raise UsageError(f"this {type(self).__name__} is closed; make a new one")
 
-    def _starting(self, fn: Callable[..., Any], calls: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> _Closing:
+    def _starting(self, fn: Callable[..., Any], calls: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> Starting:
         batch = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{next(_batches)}"
         jobs = [
             Job(index, fn, args, kwargs, folder=self._folder(batch, index))
             for index, (args, kwargs) in enumerate(calls)
         ]
         self._require_open()
-        return _Closing(self.start(self.encode(jobs)))
+        return Starting(self.start(self.encode(jobs)), len(jobs))
+
+    def _shown(self, progress: bool | None) -> bool | None:
+        """Whether a map gets a bar; not by itself where the jobs print to this terminal."""
+        prints = not self.can_be_driven or getattr(self.options, "logs", False)
+        return False if prints and progress is None else progress
 
     def _starting_map(
         self, fn: Callable[..., Any], iterables: Sequence[Iterable[Any]], kwargs: Mapping[str, Any] | None
-    ) -> _Closing:
+    ) -> Starting:
         if not iterables:
             raise UsageError("map needs at least one iterable; for a single call there is run(fn, ...)")
         return self._starting(fn, [(args, kwargs or {}) for args in zip(*iterables, strict=False)])
@@ -340,50 +349,3 @@ class _Flag:
     """A boolean that views share."""
 
     value = False
-
-
-class _Closing:
-    """A stream that is closed when its user leaves."""
-
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
-
-    def __enter__(self) -> Stream:
-        return self.stream
-
-    def __exit__(self, *_: object) -> None:
-        self.stream.close()
-
-
-def _in_order(starting: _Closing, return_exceptions: bool) -> Iterator[Any]:
-    with starting as stream:
-        waiting: dict[int, Outcome] = {}
-        expected = 0
-        for outcome in stream:
-            waiting[outcome.index] = outcome
-            while expected in waiting:
-                yield _value(waiting.pop(expected), return_exceptions)
-                expected += 1
-
-
-async def _in_order_async(starting: _Closing, return_exceptions: bool) -> AsyncIterator[Any]:
-    loop = asyncio.get_running_loop()
-    with starting as stream:
-        waiting: dict[int, Outcome] = {}
-        expected = 0
-        while (outcome := await loop.run_in_executor(None, _next, stream)) is not None:
-            waiting[outcome.index] = outcome
-            while expected in waiting:
-                yield _value(waiting.pop(expected), return_exceptions)
-                expected += 1
-
-
-def _value(outcome: Outcome, return_exceptions: bool) -> Any:
-    if return_exceptions and not outcome.ok:
-        return outcome.exception()
-    return outcome.result()
-
-
-def _next(stream: Stream) -> Outcome | None:
-    # StopIteration cannot pass through a future.
-    return next(stream, None)

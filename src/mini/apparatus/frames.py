@@ -11,6 +11,24 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+def results(run: Run | Path | str | None = None, *, app: str | None = None) -> pl.DataFrame:
+    """The table of a run: one row for each job.
+
+    Args:
+        run: A run, its id or a beginning of it, or its folder; None for the latest.
+        app: The engine that keeps the run, such as `modal`, where there is no folder of it here.
+
+    Returns:
+        The columns `job`, `state`, `seconds` and so on; what each job was given (`overrides.…` as typed, `config.…` as
+        resolved); and each metric that it returned. Reads no pickled value.
+
+    Raises:
+        NoSuchRun: There is none, or there are several that begin so.
+        CloudError: An engine cannot be reached, and jobs of the run are not finished here.
+    """
+    return opened(run, app=app).table()
+
+
 def history(run: Run | Path | str | None = None) -> pl.DataFrame:
     """Every row that a job of a run gave to `progress`, and those of the `metrics.parquet` that jobs wrote.
 
@@ -28,5 +46,19 @@ def history(run: Run | Path | str | None = None) -> pl.DataFrame:
     """
     from mini.combine.history import history as combined
 
-    opened = run if isinstance(run, Run) else Run.open(None if run is None else str(run))
-    return combined(opened.folder)
+    return combined(opened(run).folder)
+
+
+def opened(run: Run | Path | str | None, *, app: str | None = None) -> Run:
+    """A run, whichever way it is named.
+
+    Args:
+        run: As for `results`.
+        app: As for `results`.
+
+    Raises:
+        NoSuchRun: There is none, or there are several that begin so.
+    """
+    if isinstance(run, Run):
+        return run
+    return Run.open(None if run is None else str(run), app=app)

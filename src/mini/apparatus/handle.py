@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mini import combine, project
 from mini.apparatus import registry
 from mini.apparatus.plugin import Attached, Seen
+from mini.display import figures, notebook
 from mini.errors import NoSuchRun, OptionError, UsageError
 from mini.job import Job
 from mini.limits import Limits
@@ -48,6 +49,11 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({self.id!r})"
+
+    def _repr_html_(self) -> str:
+        return notebook.run_html(self.folder)
+
+    plot = figures.plot
 
     @property
     def id(self) -> str:
