@@ -10,7 +10,6 @@ work anew, and a notebook has no file.
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import pickle
 import sys
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mini import project
-from mini.worker.pickler import Pickler
+from mini.worker.pickler import CACHED_FUNCTION, Pickler
 
 _LARGEST = 2**20  # bytes; data belongs into arguments
 _PLAIN = (str, int, float, bool, complex, bytes, type(None))
@@ -31,7 +30,7 @@ _NAMED = (
     type,
     types.FunctionType,
     types.BuiltinFunctionType,
-    functools._lru_cache_wrapper,
+    CACHED_FUNCTION,
     types.ModuleType,
     types.GenericAlias,
     types.UnionType,

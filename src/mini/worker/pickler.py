@@ -12,8 +12,11 @@ from typing import Any
 
 import cloudpickle
 
+CACHED_FUNCTION: Any = type(functools.cache(print))
+"""The type of what `functools.cache` and `lru_cache` make, which has no public name."""
+
 _ALIASES: tuple[Any, ...] = (vars(typing)["TypeAliasType"],) if sys.version_info >= (3, 12) else ()
-_NAMED = (typing.NewType, typing.ParamSpec, typing.TypeVarTuple, functools._lru_cache_wrapper, *_ALIASES)
+_NAMED = (typing.NewType, typing.ParamSpec, typing.TypeVarTuple, CACHED_FUNCTION, *_ALIASES)
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # which has no types
@@ -37,7 +40,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # which has no types
 
 
 def _taken_apart(obj: Any) -> tuple[Any, ...]:
-    if isinstance(obj, functools._lru_cache_wrapper):
+    if isinstance(obj, CACHED_FUNCTION):
         return _cached, (obj.cache_parameters(),), obj.__wrapped__, None, None, _cache
     if isinstance(obj, typing.NewType):
         return typing.NewType, (obj.__name__, obj.__supertype__), {"__module__": obj.__module__}
