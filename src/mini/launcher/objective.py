@@ -21,18 +21,26 @@ class Objective:
     Args:
         names: The key, or several; None for the value as it is.
         sweeper: The class of the sweeper, by its full name.
+        directions: The sweeper's `direction`, a list for several objectives; None if it has none.
 
     Raises:
-        UsageError: The names are none.
+        UsageError: The names are none, or not as many as the sweeper has directions.
     """
 
-    def __init__(self, names: Any, sweeper: str) -> None:
+    def __init__(self, names: Any, sweeper: str, directions: Any = None) -> None:
         self._names = list(names) if isinstance(names, list | tuple | ListConfig) else names
         self._wants_numbers = any(part in sweeper.lower() for part in _NUMBERS_ONLY)
         self._sweeper = sweeper.rpartition(".")[2]
         if not (self._names is None or isinstance(self._names, str) or self._is_list_of_text()):
             raise UsageError(
                 f"hydra.launcher.objective={names!r} is not possible: it must be a name, or a list of names"
+            )
+        wanted = len(directions) if isinstance(directions, list | tuple | ListConfig) else 1
+        given = len(self._names) if isinstance(self._names, list) else 1
+        if self._names is not None and directions is not None and given != wanted:
+            raise UsageError(
+                f"hydra.launcher.objective={names!r} has {given} and hydra.sweeper.direction={directions!s} has "
+                f"{wanted}; a study needs a direction for each objective, such as hydra.sweeper.direction=[maximize,minimize]"
             )
 
     @property

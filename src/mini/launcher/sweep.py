@@ -94,7 +94,8 @@ class Sweep:
         self._sweeper = str(OmegaConf.select(config, "hydra.sweeper._target_"))
         try:
             self._folder = RunFolder(folder_names.checked(str(config.hydra.sweep.dir), "hydra.sweep.dir"))
-            self._objective = Objective(objective, self._sweeper)
+            directions = OmegaConf.select(config, "hydra.sweeper.direction")
+            self._objective = Objective(objective, self._sweeper, directions)
             self._results = options.parse(Results, _plain(config.hydra.launcher.get("results")) or {}, "results")
             seconds = duration(budget)
             self._limits = Limits(max_failures, time.time() + seconds if seconds is not None else None)
