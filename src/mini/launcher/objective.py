@@ -40,7 +40,8 @@ class Objective:
         if self._names is not None and directions is not None and given != wanted:
             raise UsageError(
                 f"hydra.launcher.objective={names!r} has {given} and hydra.sweeper.direction={directions!s} has "
-                f"{wanted}; a study needs a direction for each objective, such as hydra.sweeper.direction=[maximize,minimize]"
+                f"{wanted}; a study needs a direction for each objective, such as "
+                "hydra.sweeper.direction=[maximize,minimize]"
             )
 
     @property
