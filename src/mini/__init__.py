@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mini.apparatus.modal.image.source import project_packages
     from mini.apparatus.rehearsal.apparatus import RehearsalApparatus
     from mini.errors import MiniError
-    from mini.job import Job, JobError, Outcome, State
+    from mini.job import Job, JobError, Outcome, Pruned, State
     from mini.worker.context import attempt, job_dir, progress
 
 # Hydra imports this package at the start of every application: everything is imported when it is first used.
@@ -30,6 +30,7 @@ _HOMES = {
     "MiniError": "mini.errors",
     "ModalApparatus": "mini.apparatus.modal.apparatus",
     "Outcome": "mini.job",
+    "Pruned": "mini.job",
     "RehearsalApparatus": "mini.apparatus.rehearsal.apparatus",
     "Run": "mini.apparatus.handle",
     "State": "mini.job",
@@ -53,6 +54,7 @@ __all__ = [
     "MiniError",
     "ModalApparatus",
     "Outcome",
+    "Pruned",
     "RehearsalApparatus",
     "Run",
     "State",

@@ -371,8 +371,13 @@ def _gone() -> None:
     """In the place of a function that is in the parcel, encoded."""
 
 
-def start_driver(folder: RunFolder) -> None:
+def start_driver(folder: RunFolder, command: Sequence[str] = (), cwd: Path | None = None) -> None:
     """Start the process that drives a run on this machine, in a session of its own.
+
+    Args:
+        folder: The run, begun.
+        command: What drives it; if nothing is given, `mini.driver`.
+        cwd: Where the command is given; None for here.
 
     Raises:
         UsageError: It does not start; with the end of its log.
@@ -380,7 +385,8 @@ def start_driver(folder: RunFolder) -> None:
     log_file = folder.path / layout.DRIVER_LOG
     with log_file.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mini.driver", str(folder.path)],
+            list(command) or [sys.executable, "-m", "mini.driver", str(folder.path)],
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -13,6 +13,7 @@ from mini.apparatus import handle
 from mini.apparatus.handle import Run
 from mini.cli import text
 from mini.cli.parameters import app_option, job_argument, json_option, run_argument
+from mini.job import State
 from mini.runs import lookup, status
 from mini.runs.records import Record
 from mini.runs.status import RunState, Status
@@ -107,7 +108,7 @@ def logs_command(run: str | None, job: int | None, app: str | None, follow: bool
         failed = [
             (line, record.outcome)
             for line, record in opened.folder.records()
-            if isinstance(record, Record) and not record.outcome.ok
+            if isinstance(record, Record) and not record.outcome.ok and record.outcome.state is not State.PRUNED
         ]
         for line, outcome in failed:
             print(f"#{line.index} {outcome.state}  {text.overrides(line.row)}\n  {outcome.failure}")

@@ -180,7 +180,7 @@ def _cancelled(call: Call, where: Mapping[str, Any], why: str) -> Outcome:
 
 def _is_tried_again(outcome: Outcome) -> bool:
     """Whether Modal's retries give the job to a container once more."""
-    ended = outcome.ok or outcome.state is State.CANCELLED or outcome.state is State.LOST
+    ended = outcome.ok or outcome.state in (State.CANCELLED, State.LOST, State.PRUNED)
     return not ended and outcome.attempt <= int(os.environ.get(RETRIES, "0"))
 
 

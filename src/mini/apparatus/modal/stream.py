@@ -37,7 +37,8 @@ _SHORT_TIMEOUT = 60.0  # seconds; one that is shorter is to be kept to, and a bu
 _FIRST = 16  # jobs that are sent alone, to see how long they take
 _HOLD = 1.0  # seconds the others wait for that
 _AT_ONCE = 1000  # inputs of a call that Modal's client has under way
-_WIDTH = 8  # containers that jobs are divided among where nothing is said of how many there are
+UNLIMITED_WIDTH = 8
+"""The containers that jobs are divided among where nothing is said of how many there are."""
 _LOOK = 2.0  # seconds until the first look at how far the jobs are, and between two
 _STOPPING = 15.0  # seconds a container has to say that it stopped a job; after them the job was in none
 
@@ -51,7 +52,7 @@ def grouping(options: ModalOptions) -> Grouping:
     short = options.timeout < _SHORT_TIMEOUT
     alone = short or bool(retries(options.retries)) or options.single_use_containers
     return Grouping(
-        width=options.max_containers or _WIDTH,
+        width=options.max_containers or UNLIMITED_WIDTH,
         seconds=container.GROUP_SECONDS / 2,
         enough=_FIRST // 2,
         hold=_HOLD,
