@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mini.apparatus.rehearsal.apparatus import RehearsalApparatus
     from mini.errors import MiniError
     from mini.job import Job, JobError, Outcome, Pruned, State
+    from mini.studies.python import study
     from mini.worker.context import attempt, job_dir, progress
 
 # Hydra imports this package at the start of every application: everything is imported when it is first used.
@@ -42,6 +43,7 @@ _HOMES = {
     "progress": "mini.worker.context",
     "project_packages": "mini.apparatus.modal.image.source",
     "results": "mini.apparatus.frames",
+    "study": "mini.studies.python",
     "uv_freeze": "mini.apparatus.modal.image.requirements",
 }
 
@@ -66,6 +68,7 @@ __all__ = [
     "progress",
     "project_packages",
     "results",
+    "study",
     "uv_freeze",
 ]
 

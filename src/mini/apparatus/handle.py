@@ -16,6 +16,7 @@ from mini import combine, project
 from mini.apparatus import registry
 from mini.apparatus.plugin import Attached, Seen
 from mini.display import figures, notebook
+from mini.combine import best
 from mini.errors import NoSuchRun, OptionError, UsageError
 from mini.job import Job
 from mini.limits import Limits
@@ -157,6 +158,20 @@ class Run:
         """
         self.status()
         return combine.table(self.folder)[0]
+
+    def best(self, count: int = 1, metric: str | None = None) -> list[dict[str, Any]]:
+        """The rows of the best jobs, the best first.
+
+        Args:
+            count: How many, at most.
+            metric: A column, with `-` in front if the highest is the best; None for that of the study, or of
+                `results.sort`.
+
+        Raises:
+            UsageError: There is no such metric, or it is not known which of its values are good.
+        """
+        self.status()
+        return best.best(self.folder, count, metric)
 
     def tables(self, name: str = layout.TABLE) -> pl.LazyFrame:
         """The tables that the jobs wrote, one below the other, with the job's index in the column `job`.

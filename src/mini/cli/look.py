@@ -14,7 +14,7 @@ from mini.apparatus.handle import Run
 from mini.cli import text
 from mini.cli.parameters import app_option, job_argument, json_option, run_argument
 from mini.job import State
-from mini.runs import lookup, status
+from mini.runs import lookup, status, study_state
 from mini.runs.records import Record
 from mini.runs.status import RunState, Status
 
@@ -82,6 +82,8 @@ def watch_command(run: str | None, app: str | None) -> int:
                 break
             time.sleep(opened.pause(time.monotonic() - began))
     print(f"{one.id}: {one.state}, {text.counts(one)}")
+    if (best := study_state.describe(folder.path)) is not None:
+        print(best)
     return one.exit_code
 
 
@@ -130,6 +132,8 @@ def logs_command(run: str | None, job: int | None, app: str | None, follow: bool
 
 def _print_status(one: Status, app: str | None) -> None:
     print(f"{one.id}  {one.state}  {text.counts(one)}  {','.join(one.apparatus)}  began {text.when(one.began)}")
+    if (best := study_state.describe(project.outputs() / one.id)) is not None:
+        print(best)
     shown = one.unfinished[:40]
     rows = [
         (f"#{job.index}", job.state.value, text.age(job.age), text.progress(job.live), text.overrides(job.row))

@@ -33,6 +33,9 @@ from mini.launcher.spec import Spec
 from mini.runs import masking
 from mini.runs.folder import RunFolder
 
+AFTER = "hydra.launcher.after"
+"""The run that a command waits for, and that its jobs come from."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
@@ -190,6 +193,7 @@ class Jobs:
             row={
                 **masking.mask_columns(override_text.columns(filter_overrides(overrides))),
                 **place_columns(where.kind, where.gpu),
+                **({f"config.{AFTER}": after} if (after := OmegaConf.select(self._config, AFTER)) is not None else {}),
             },
         )
 

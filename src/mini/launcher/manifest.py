@@ -42,4 +42,6 @@ def describe(
             *(["hydra.mode=MULTIRUN"] if sweeps else []),
         ],
         "overrides": as_typed(given.task),
+        "sort": OmegaConf.select(config, "hydra.launcher.results.sort"),
+        "after": OmegaConf.select(config, "hydra.launcher.after"),
     }

@@ -20,7 +20,7 @@ from mini.apparatus.groups import Results
 from mini.display import terminal
 from mini.errors import CloudError, StorageError, UsageError
 from mini.job import Job, Outcome
-from mini.launcher import asked, fingerprint, folder_names, manifest, reporting, short_forms, supported
+from mini.launcher import asked, fingerprint, folder_names, manifest, reporting, short_forms, stages, supported
 from mini.launcher.command import refuse
 from mini.launcher.fast import compose
 from mini.launcher.fast.compose import REFUSALS, TemplateLoader
@@ -62,6 +62,7 @@ class StudyCommand:
             self._results = options.parse(Results, plain_value(launcher.get("results")) or {}, "results")
             seconds = duration(launcher.get("budget"))
             self._limits = Limits(launcher.get("max_failures"), time.time() + seconds if seconds is not None else None)
+            stages.begin(config, RunFolder(str(config.hydra.sweep.dir)).path.parent)
             self._goes_on = self._find_folder()
         except UsageError as error:
             refuse(error)

@@ -21,7 +21,7 @@ from mini.apparatus.groups import Results
 from mini.display import terminal
 from mini.errors import CloudError, StorageError, UsageError
 from mini.job import Job, Outcome
-from mini.launcher import fingerprint, folder_names, manifest, reporting, supported
+from mini.launcher import fingerprint, folder_names, manifest, reporting, stages, supported
 from mini.launcher.command import refuse
 from mini.launcher.fast import compose, validation
 from mini.launcher.fingerprint import Fingerprints
@@ -82,6 +82,7 @@ class Sweep:
             self._folder = RunFolder(folder_names.checked(str(config.hydra.sweep.dir), "hydra.sweep.dir"))
             self._jobs = Jobs(context, task_function, config, self._folder, self._code)
             self._objective = Objective(objective, self._sweeper)
+            stages.begin(config, self._folder.path.parent)
             self._results = options.parse(Results, plain_value(config.hydra.launcher.get("results")) or {}, "results")
             seconds = duration(budget)
             self._limits = Limits(max_failures, time.time() + seconds if seconds is not None else None)

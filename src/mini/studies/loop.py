@@ -15,7 +15,7 @@ from mini.apparatus.stream import pruned
 from mini.errors import RecordError
 from mini.job import Failure, Job, Outcome, Report, State
 from mini.open_batch import OpenBatch
-from mini.runs import files, layout, live, records
+from mini.runs import live, records, study_state
 from mini.runs.folder import RunFolder
 from mini.runs.values import metrics
 from mini.studies.metrics import Metrics, NotANumber
@@ -214,8 +214,7 @@ class Loop:
             state["best"] = {"job": best.job, "value": best.value, "params": best.params}
         elif self._options.objectives > 1:
             state["front"] = [one.job for one in self._optimizer.front()]
-        with contextlib.suppress(OSError):  # a cache
-            files.write_atomically(self._folder.path / layout.STUDY_STATE, files.dump_json(state))
+        study_state.write(self._folder.path, state)
 
     # Ending early.
 

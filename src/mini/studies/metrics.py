@@ -57,7 +57,8 @@ class Metrics:
         if isinstance(value, Mapping):
             needed = "a number" if count == 1 else f"{count} numbers"
             raise UsageError(
-                f"job {index} returned a mapping, and the study needs {needed}; say which with study.metric=NAME, of {', '.join(map(str, value))}"
+                f"job {index} returned a mapping, and the study needs {needed}; say which with study.metric=NAME, "
+                f"of {', '.join(map(str, value))}"
             )
         parts = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         if len(parts) != count:

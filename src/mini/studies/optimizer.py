@@ -256,8 +256,8 @@ class Optimizer:
         if directions != list(self._options.direction) or (metric is not None and metric != asked and has_told):
             before_that = f"{', '.join(directions)} {', '.join(metric or ['what is returned'])}"
             raise UsageError(
-                f"{self._folder.id} is a study that was to {before_that}, and not to {', '.join(self._options.direction)} "
-                f"{', '.join(asked or ['what is returned'])}; nothing was changed"
+                f"{self._folder.id} is a study that was to {before_that}, and not to "
+                f"{', '.join(self._options.direction)} {', '.join(asked or ['what is returned'])}; nothing was changed"
             )
 
     def _take_over(self, runs: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ from mini.apparatus.modal.session import Session, retries
 from mini.apparatus.modal.settled import at_home, record, unsaid
 from mini.apparatus.stream import Stream
 from mini.errors import MiniError, UsageError
-from mini.job import Failure, Outcome, State
+from mini.job import Failure, Job, Outcome, State
 from mini.worker.pickling import Parcel
 
 _INLINE = 2048  # bytes; functions that need no more for all inputs travel with them, and have no place of their own
@@ -124,6 +124,17 @@ class ModalStream(Stream):
             self._stopping[index] = self._grouping.now() + _STOPPING
             self._arrived.put(None)
         self._session.mark(_key(self._parcels[index]))
+
+    def prune(self, job: Job) -> None:
+        """Let a job end early: its container hears of it within seconds.
+
+        Args:
+            job: The job.
+        """
+        with self._lock:
+            if job.index not in self._waiting or self._over.is_set():
+                return
+        self._session.mark(_key(self._parcels[job.index]), early=True)
 
     def progress(self) -> Mapping[int, Mapping[str, Any]]:
         """What the running jobs said last to a place where this stream looks every two seconds."""
