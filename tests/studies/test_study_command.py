@@ -108,20 +108,22 @@ def test_a_study_goes_on_where_it_was():
 
 def test_what_was_not_told_is_told_once_and_what_did_not_end_runs_again():
     space = ("x=interval(0.1,1.0)", "study.metric=accuracy", "study.direction=maximize", "apparatus.workers=1")
-    app(*space, "study.trials=4")
-    journal = Path("outputs/a/study.journal")
-    # As if the process had been killed before it told of two trials, in the middle of a line.
-    lines = journal.read_bytes().splitlines(keepends=True)
-    states = [number for number, line in enumerate(lines) if json.loads(line).get("op_code") == 6]
-    journal.write_bytes(b"".join(lines[: states[-2]]) + lines[states[-2]][:10])
-    Path("outputs/a/study.journal.lock").touch()
-    Path("outputs/a/3/record.json").unlink()
-    app(*space, "study.trials=4", "hydra.launcher.resume=a")
-    told = trials()
-    assert [one.state.name for one in told] == ["COMPLETE"] * 4
-    assert sorted(one.user_attrs["job"] for one in told) == list(range(4))
-    attempts = [json.loads(Path(f"outputs/a/{job}/record.json").read_text())["attempt"] for job in range(3)]
-    assert attempts == [1, 1, 1]
+    app(*space, "study.trials=3")
+    journal, record = Path("outputs/a/study.journal"), Path("outputs/a/2/record.json")
+    for has_ended in (True, False):
+        # As if the process had been killed before it told of the last trial, in the middle of a line.
+        lines = journal.read_bytes().splitlines(keepends=True)
+        last = max(number for number, line in enumerate(lines) if json.loads(line)["op_code"] == 6)
+        journal.write_bytes(b"".join(lines[:last]) + lines[last][:10])
+        Path("outputs/a/study.journal.lock").touch()
+        ran = json.loads(record.read_text())["started"]
+        if not has_ended:
+            record.unlink()
+        app(*space, "study.trials=3", "hydra.launcher.resume=a")
+        told = trials()
+        assert [one.state.name for one in told] == ["COMPLETE"] * 3
+        assert [one.user_attrs["job"] for one in told] == list(range(3))
+        assert (json.loads(record.read_text())["started"] == ran) == has_ended
 
 
 def test_a_second_study_knows_the_trials_of_the_first():

@@ -234,3 +234,8 @@ def test_a_space_of_something_else_is_refused():
     with pytest.raises(OptionError, match=r"study.trails is not an option"):
         mini.study(print, {"x": [1, 2]}, trails=3)
     assert not list(Path("outputs").glob("*"))
+
+
+def test_the_documentation_lists_every_option():
+    written = (Path(__file__).parents[2] / "docs" / "studies.md").read_text()
+    assert written.split("<!-- options -->\n")[1].split("<!-- end -->")[0] == "\n".join(options.table()) + "\n"

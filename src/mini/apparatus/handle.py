@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 from mini import combine, project
 from mini.apparatus import registry
 from mini.apparatus.plugin import Attached, Seen
-from mini.display import figures, notebook
 from mini.combine import best
+from mini.display import figures, notebook
 from mini.errors import NoSuchRun, OptionError, UsageError
 from mini.job import Job
 from mini.limits import Limits

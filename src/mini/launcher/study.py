@@ -114,7 +114,7 @@ class StudyCommand:
             return False
         home = folder.path.parent
         before = lookup.latest(home, exclude=folder.path) if resume == "latest" else lookup.find(home, str(resume))
-        if not (before.path / layout.STUDY).exists():
+        if not (before.path / layout.STUDY).exists() and not before.manifest().get("study"):
             raise UsageError(f"hydra.launcher.resume={resume}: {before.id} is no study; it has no {layout.STUDY}")
         self._folder = before
         handle.Run(before).status()  # brings the records of jobs that ran elsewhere

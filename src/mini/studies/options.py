@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,7 +120,7 @@ class StudyOptions:
     space: str | None = option(None, "a function that chooses, `package.module.function` of an Optuna trial", text)
     params: Pairs = option((), "the search space, by key, in the syntax of the command line", items)
     enqueue: tuple[Mapping[str, Any], ...] = option((), "trials to begin with: values by key", _trials)
-    source: tuple[str, ...] = option((), "`study.from`: runs of earlier studies whose trials the sampler knows", names)
+    source: tuple[str, ...] = option((), "runs of earlier studies whose trials the sampler knows", names)
     constraints: tuple[str, ...] = option((), "metrics that must be 0 or less", names)
     max_failure_rate: float | None = option(
         None, "the share of failed trials after which the study stops; null for any", _rate
@@ -147,6 +147,21 @@ def defaults() -> dict[str, Any]:
     plain.pop("source")
     # A mapping of the default direction could not be told from one of the user's.
     return {**plain, "direction": "minimize", "from": None, "stop": options.defaults(StopOptions)}
+
+
+def table() -> Iterator[str]:
+    """The options as the rows of a Markdown table."""
+    yield "| option | default | |"
+    yield "|---|---|---|"
+    for schema, group in ((StudyOptions, "study"), (StopOptions, "study.stop")):
+        for name, one in options.fields(schema).items():
+            if name == "stop":
+                continue
+            shown = defaults().get(name) if schema is StudyOptions else one.default
+            default = (
+                "null" if shown is None else str(shown) if not isinstance(shown, list) else str(shown).replace("'", "")
+            )
+            yield f"| `{group}.{'from' if name == 'source' else name}` | `{default}` | {one.help} |"
 
 
 def parse(given: Mapping[str, Any], prefix: str = "study") -> StudyOptions:
