@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
 import logging
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _JOB, _RUN, _SPACE, _METRIC = "job", "run", "mini:space", "mini:metric"
 _EXTRA = "Optuna runs studies, and is not installed; `uv add 'hydra-apparatus[study]'` brings it"
-_NEEDED = {"cmaes": "cmaes", "gp": "torch and scipy", "qmc": "scipy"}
+_NEEDED: Mapping[str, Sequence[str]] = {"cmaes": ["cmaes"], "gp": ["torch", "scipy"], "qmc": ["scipy"]}
 
 
 def require_optuna() -> None:
@@ -341,6 +342,9 @@ def _sampler(options: StudyOptions, space: Space, told: int) -> Any:
     import optuna
 
     given = dict(options.sampler_args)
+    missing = [name for name in _NEEDED.get(options.sampler, ()) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"study.sampler={options.sampler} needs {' and '.join(missing)}, which is not installed")
     made = getattr(optuna.samplers, SAMPLERS[options.sampler])
     if options.sampler == "grid":
         given["search_space"] = space.grid()
@@ -349,7 +353,7 @@ def _sampler(options: StudyOptions, space: Space, told: int) -> Any:
     seed = options.seed
     if seed is not None and told and options.sampler not in ("grid", "qmc"):
         seed = (seed * 1_000_003 + told) % 2**32
-    return _made(made, {**given, "seed": seed}, f"study.sampler={options.sampler}", _NEEDED.get(options.sampler))
+    return _made(made, {**given, "seed": seed}, f"study.sampler={options.sampler}")
 
 
 def _pruner(options: StudyOptions) -> Any:
@@ -370,17 +374,15 @@ def _pruner(options: StudyOptions) -> Any:
         )
     if options.pruner == "threshold" and not {"lower", "upper"} & given.keys():
         raise UsageError("study.pruner=threshold needs study.pruner_args.lower or upper")
-    return _made(getattr(optuna.pruners, PRUNERS[options.pruner]), given, f"study.pruner={options.pruner}", None)
+    return _made(getattr(optuna.pruners, PRUNERS[options.pruner]), given, f"study.pruner={options.pruner}")
 
 
-def _made(cls: Any, given: Mapping[str, Any], what: str, needed: str | None) -> Any:
+def _made(cls: Any, given: Mapping[str, Any], what: str) -> Any:
     valid = list(inspect.signature(cls).parameters)
     for name in given:
         if name not in valid:
             raise OptionError(f"{what} takes no {name!r}; {did_you_mean(name, valid)}")
     try:
         return cls(**given)
-    except ImportError as error:
-        raise UsageError(f"{what} needs {needed or error.name}, which is not installed") from error
     except (ValueError, TypeError) as error:
         raise OptionError(f"{what} is not possible: {error}") from error
