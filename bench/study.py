@@ -48,8 +48,8 @@ def packing():
     """Trials of uneven length that sleep, against the ideal; and in the batches of hydra-optuna-sweeper."""
     ours = f"hydra/sweeper=study study.trials={TRIALS} study.sampler=random study.seed=1 apparatus.workers={WORKERS}"
     theirs = (
-        f"hydra/sweeper=optuna hydra/sweeper/sampler=random hydra.sweeper.sampler.seed=1 "
-        f"hydra.sweeper.n_trials={TRIALS} hydra.sweeper.n_jobs={WORKERS} hydra/launcher=joblib hydra.launcher.n_jobs={WORKERS}"
+        "hydra/sweeper=optuna hydra/sweeper/sampler=random hydra.sweeper.sampler.seed=1 hydra/launcher=joblib "
+        f"hydra.sweeper.n_trials={TRIALS} hydra.sweeper.n_jobs={WORKERS} hydra.launcher.n_jobs={WORKERS}"
     )
     ways = {"ours": ours.split(), "hydra-optuna-sweeper, joblib": theirs.split()}
     figures = {}
