@@ -186,6 +186,8 @@ def test_a_grid_ends_with_its_last_point_and_a_range_without_its_end():
         (["x=interval(0,1)", "study.sampler_args={seeds:1}"], "study.sampler=tpe takes no 'seeds'"),
         (["x=interval(0,1)", "study.space=nothing.there"], "study.space=nothing.there: there is no such function"),
         (["x=interval(0,1)", "hydra.launcher.resume=b"], "there is no run"),
+        (["x=interval(0,1)", "study.enqueue=[{y:1}]"], "study.enqueue: y is not in the space"),
+        (["x=interval(0,1)", "study.enqueue=[{x:2}]"], "study.enqueue: x=2 is not from 0.0 to 1.0"),
     ],
 )
 def test_bad_input_is_refused_in_one_line_and_nothing_starts(overrides, said):

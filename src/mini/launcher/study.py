@@ -57,8 +57,11 @@ class StudyCommand:
                     "into the defaults list of the application, or give hydra/launcher=apparatus"
                 )
             require_optuna()
-            self._options = study_options.parse(_plain(config.hydra.sweeper))
             launcher = config.hydra.launcher
+            given = _plain(config.hydra.sweeper)
+            if given.get("metric") is None:  # what it is called for sweepers that are not ours
+                given["metric"] = plain_value(launcher.get("objective"))
+            self._options = study_options.parse(given)
             self._results = options.parse(Results, plain_value(launcher.get("results")) or {}, "results")
             seconds = duration(launcher.get("budget"))
             self._limits = Limits(launcher.get("max_failures"), time.time() + seconds if seconds is not None else None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mini.apparatus.base import Apparatus
 from mini.apparatus.stream import pruned
-from mini.errors import RecordError
+from mini.errors import MiniError, RecordError
 from mini.job import Failure, Job, Outcome, Report, State
 from mini.open_batch import OpenBatch
 from mini.runs import live, records, study_state
@@ -82,6 +82,7 @@ class Loop:
         self._is_judged = False
         self._room = options.parallel
         self._lock = threading.Lock()
+        self._said: set[str] = set()
 
     def run(self) -> list[Outcome]:
         """Run it.
@@ -235,15 +236,23 @@ class Loop:
 
     def _judge(self, over: threading.Event) -> None:
         while not over.wait(_LOOK):
-            for index, said in self._batch.progress().items():
-                reports = [(int(step), values) for step, values in said.get("reports") or ()]
-                with self._lock:
-                    running = self._running.get(index)
-                    if running is None or running.pruned is not None or not self._report(running, reports):
-                        continue
-                    running.pruned = time.monotonic()
-                self._batch.prune(index)
-            self._stop_late()
+            try:
+                self._look()
+            except MiniError as error:  # such as a connection that is lost for a moment
+                if str(error) not in self._said:
+                    self._say(f"warning: no trial ends early for now: {error}")
+                self._said.add(str(error))
+
+    def _look(self) -> None:
+        for index, said in self._batch.progress().items():
+            reports = [(int(step), values) for step, values in said.get("reports") or ()]
+            with self._lock:
+                running = self._running.get(index)
+                if running is None or running.pruned is not None or not self._report(running, reports):
+                    continue
+                running.pruned = time.monotonic()
+            self._batch.prune(index)
+        self._stop_late()
 
     def _stop_late(self) -> None:
         now = time.monotonic()

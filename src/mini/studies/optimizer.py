@@ -17,7 +17,7 @@ from mini.errors import OptionError, UsageError, did_you_mean
 from mini.runs import layout
 from mini.runs.folder import RunFolder
 from mini.studies.options import PRUNERS, SAMPLERS, StudyOptions
-from mini.studies.space import Space
+from mini.studies.space import Dimensions, Space
 
 if TYPE_CHECKING:
     import optuna
@@ -88,6 +88,9 @@ class Optimizer:
         self._folder, self._options, self._space = folder, options, space
         _sampler(options, space, 0)  # so that nothing is written if it is not possible
         pruner = _pruner(options)
+        if isinstance(space, Dimensions):
+            for given in options.enqueue:
+                space.require_possible(_flat(given))
         self._storage = _storage(folder.path / layout.STUDY, options.storage)
         name = options.name or folder.id
         known = name in (one.study_name for one in self._storage.get_all_studies())

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mini.errors import UsageError
+from mini.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -47,6 +47,29 @@ class Dimensions:
     def suggest(self, trial: Trial) -> Mapping[str, Any]:
         """As `Space`."""
         return {name: _suggest(trial, name, dimension) for name, dimension in self.by_name.items()}
+
+    def require_possible(self, given: Mapping[str, Any]) -> None:
+        """Refuse values that are not of this space.
+
+        Args:
+            given: Values by name, of some or all dimensions.
+
+        Raises:
+            UsageError: Names the first.
+        """
+        from optuna.distributions import CategoricalDistribution
+
+        for name, value in given.items():
+            if name not in self.by_name:
+                raise UsageError(f"study.enqueue: {name} is not in the space; {did_you_mean(name, list(self.by_name))}")
+            dimension: Any = self.by_name[name]
+            if isinstance(dimension, CategoricalDistribution):
+                if value not in dimension.choices:
+                    raise UsageError(
+                        f"study.enqueue: {name}={value!r} is none of {', '.join(map(str, dimension.choices))}"
+                    )
+            elif not isinstance(value, int | float) or not dimension.low <= value <= dimension.high:
+                raise UsageError(f"study.enqueue: {name}={value!r} is not from {dimension.low} to {dimension.high}")
 
     def describe(self) -> Mapping[str, str]:
         """As `Space`."""
