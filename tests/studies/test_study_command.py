@@ -10,6 +10,10 @@ import polars as pl
 import pytest
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
+from mini import Run
+from mini.errors import UsageError
+from mini.runs.folder import RunFolder
+
 pytestmark = pytest.mark.timeout(300)
 
 PROGRAM = """
@@ -210,3 +214,19 @@ def test_what_the_first_trial_has_not_is_said_after_it(overrides, said):
     assert said in shown
     assert len(trials()) == 1
     assert table().height == 1, "what was done is kept"
+
+
+def test_a_study_that_is_left_goes_on_and_another_sweep_begins_from_its_best():
+    space = ("x=interval(0.1,1.0)", "study.metric=accuracy", "study.direction=maximize", "apparatus.workers=1")
+    said = app(*space, "study.trials=3", "hydra.launcher.detach=true")
+    assert "a goes on by itself" in said
+    again = ("hydra.launcher.after=a", "x=${mini.best:a,accuracy,x}", "hydra.sweep.dir=outputs/b")
+    done = subprocess.run([sys.executable, "app.py", *again], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(trials()) == 3, "it waited"
+    best = table().sort("accuracy", descending=True).row(0, named=True)
+    (row,) = table("b").to_dicts()
+    assert (row["config.x"], row["config.hydra.launcher.after"]) == (best["config.x"], "a")
+    assert next(one["job"] for one in Run(RunFolder("outputs/a")).best(5)) == best["job"]
+    with pytest.raises(UsageError, match="is the highest or the lowest size the best"):
+        Run(RunFolder("outputs/a")).best(5, "size")

@@ -68,13 +68,16 @@ def watch_command(run: str | None, app: str | None) -> int:
 
     opened = Run.open(run, app=app)
     folder = opened.folder
-    jobs = [Job(line.index, print, key=line.key, folder=line.folder, row=line.row) for line in folder.jobs()]
+    known: set[int] = set()
     seen: set[int] = set()
     began = time.monotonic()
-    with terminal.Display(jobs) as shown:
+    with terminal.Display([]) as shown:
         while True:
             one = opened.status()  # before the records, so that none is missed that came last
             for line, record in folder.records():
+                if line.index not in known:  # a study adds jobs while it runs
+                    known.add(line.index)
+                    shown.add(Job(line.index, print, key=line.key, folder=line.folder, row=line.row))
                 if isinstance(record, Record) and line.index not in seen:
                     seen.add(line.index)
                     shown.finished(record.outcome, record.row)

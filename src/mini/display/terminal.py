@@ -79,6 +79,7 @@ class Display:
         """One more job of the batch."""
         with self._lock:
             self._unfinished[job.index] = job
+            self._total = max(self._total, self._done + len(self._unfinished))
 
     def finished(self, outcome: Outcome, row: Mapping[str, Any] | None = None) -> None:
         """One job is over.
