@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from mini.apparatus.modal.image.source import project_packages
     from mini.apparatus.rehearsal.apparatus import RehearsalApparatus
     from mini.errors import MiniError
-    from mini.job import Job, JobError, Outcome, State
+    from mini.job import Job, JobError, Outcome, Pruned, State
+    from mini.studies.python import study
     from mini.worker.context import attempt, job_dir, progress
 
 # Hydra imports this package at the start of every application: everything is imported when it is first used.
@@ -30,6 +31,7 @@ _HOMES = {
     "MiniError": "mini.errors",
     "ModalApparatus": "mini.apparatus.modal.apparatus",
     "Outcome": "mini.job",
+    "Pruned": "mini.job",
     "RehearsalApparatus": "mini.apparatus.rehearsal.apparatus",
     "Run": "mini.apparatus.handle",
     "State": "mini.job",
@@ -41,6 +43,7 @@ _HOMES = {
     "progress": "mini.worker.context",
     "project_packages": "mini.apparatus.modal.image.source",
     "results": "mini.apparatus.frames",
+    "study": "mini.studies.python",
     "uv_freeze": "mini.apparatus.modal.image.requirements",
 }
 
@@ -53,6 +56,7 @@ __all__ = [
     "MiniError",
     "ModalApparatus",
     "Outcome",
+    "Pruned",
     "RehearsalApparatus",
     "Run",
     "State",
@@ -64,6 +68,7 @@ __all__ = [
     "progress",
     "project_packages",
     "results",
+    "study",
     "uv_freeze",
 ]
 

@@ -138,7 +138,7 @@ def _run(
     outcomes: list[Outcome] = []
     streams: list[Stream] = []
     elsewhere: list[Stream] = []
-    with watcher, _Guard(streams, folder, limits) as guard, _Mirror(elsewhere, jobs) as mirror:
+    with watcher, Guard(streams, folder, limits) as guard, Mirror(elsewhere, jobs) as mirror:
         try:
             for apparatus, parcels in encoded:
                 streams.append(apparatus.start(parcels))
@@ -157,14 +157,19 @@ def _run(
             for stream in streams:
                 stream.close()
             if outcomes:
-                _collect(places, folder, outcomes, watcher)
+                collect(places, folder, outcomes, watcher)
             if len(outcomes) < len(jobs):
-                _cancel({job.index: job for job in jobs}, outcomes)
+                cancel({job.index: job for job in jobs}, outcomes)
     return outcomes
 
 
-def _cancel(jobs: dict[int, Job], outcomes: Sequence[Outcome]) -> None:
-    """Record jobs that were stopped or not begun; a result that arrives meanwhile stands."""
+def cancel(jobs: Mapping[int, Job], outcomes: Sequence[Outcome]) -> None:
+    """Record jobs that were stopped or not begun; a result that arrives meanwhile stands.
+
+    Args:
+        jobs: All of a batch, by index.
+        outcomes: Of those that are over.
+    """
     for index in jobs.keys() - {outcome.index for outcome in outcomes}:
         job, why = jobs[index], Failure("Cancelled", "it was stopped before it finished")
         cancelled = Outcome(
@@ -176,8 +181,14 @@ def _cancel(jobs: dict[int, Job], outcomes: Sequence[Outcome]) -> None:
             return
 
 
-class _Guard:
-    """Stops a batch when a limit is met or somebody cancels the run."""
+class Guard:
+    """Stops a batch when a limit is met or somebody cancels the run.
+
+    Args:
+        streams: Those to close; more may be added meanwhile.
+        folder: The run.
+        limits: When to stop.
+    """
 
     def __init__(self, streams: Sequence[Stream], folder: RunFolder, limits: Limits) -> None:
         self._streams, self._folder, self._limits = streams, folder, limits
@@ -194,7 +205,7 @@ class _Guard:
 
     def finished(self, outcome: Outcome) -> None:
         """One job is over."""
-        self._failed += not outcome.ok
+        self._failed += outcome.state.is_failure
         if self._limits.max_failures is not None and self._failed >= self._limits.max_failures:
             self._stop(f"stopped after {self._failed} failures (max_failures)")
 
@@ -212,7 +223,7 @@ class _Guard:
             stream.close()
 
 
-class _Mirror:
+class Mirror:
     """Keeps live files in this run folder of jobs whose own files are elsewhere.
 
     So whoever looks at the folder (the display, `mini status` of another process) sees them as it sees local jobs.
@@ -236,6 +247,11 @@ class _Mirror:
         self._over.set()
         for index in list(self._written):
             self._forget(index)
+
+    def add(self, job: Job) -> None:
+        """One more job of the batch."""
+        with self._lock:
+            self._jobs[job.index] = job
 
     def finished(self, outcome: Outcome) -> None:
         """One job is over; nothing more is said of it."""
@@ -266,10 +282,17 @@ def _by_place(placements: Sequence[Placement]) -> list[tuple[Apparatus, list[Job
     return list(places.values())
 
 
-def _collect(
+def collect(
     places: Sequence[tuple[Apparatus, list[Job]]], folder: RunFolder, outcomes: Sequence[Outcome], watcher: Watcher
 ) -> None:
-    """Bring files home. Where that fails, what is known here of the jobs is recorded here."""
+    """Bring files home. Where that fails, what is known here of the jobs is recorded here.
+
+    Args:
+        places: Jobs by where their files are.
+        folder: The run.
+        outcomes: Of the jobs that are over.
+        watcher: Told of what goes wrong.
+    """
     known = {outcome.index: outcome for outcome in outcomes}
     for apparatus, jobs in places:
         over = [job for job in jobs if job.index in known]

@@ -17,6 +17,7 @@ from mini.apparatus.base import Apparatus
 from mini.apparatus.handle import Assignment, Task
 from mini.batch import Placement
 from mini.errors import MiniError, RecordError
+from mini.job import State
 from mini.runs import layout, records
 from mini.runs.folder import RunFolder
 from mini.worker.pickling import Parcel, next_attempt
@@ -83,7 +84,7 @@ def _unfinished(parcel: Parcel, folder: Path) -> Parcel | None:
         before = records.read_record(folder).outcome
     except (FileNotFoundError, RecordError):
         return parcel
-    if before.ok:
+    if before.ok or before.state is State.PRUNED:
         return None
     while parcel.job.attempt <= before.attempt:
         parcel = next_attempt(parcel)

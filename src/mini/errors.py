@@ -14,6 +14,7 @@ MiniError
 ├── ResultTooLarge             a job returned more than may travel
 ├── StorageError               a run folder's disk is full, or it cannot be written any more
 ├── RecordError                a file of a run folder that is damaged
+├── Pruned                     raised in a job that is to end early; in `mini.job`
 └── JobError                   a job that came back without a value; in `mini.job`, with its subclasses
 """
 

@@ -6,7 +6,8 @@ JobError                   `outcome` has all that is known
 ├── JobFailed              its function raised, and the exception itself could not be rebuilt here
 ├── JobTimeout             it ran longer than allowed (also a builtin TimeoutError)
 ├── JobLost                its process or container died
-└── JobCancelled           it was stopped before it finished
+├── JobCancelled           it was stopped before it finished
+└── JobPruned              it was ended early, as others were better
 """
 
 from __future__ import annotations
@@ -31,11 +32,28 @@ class State(enum.StrEnum):
     TIMEOUT = "timeout"
     LOST = "lost"
     CANCELLED = "cancelled"
+    PRUNED = "pruned"
 
     @property
     def is_finished(self) -> bool:
         """Whether nothing more will happen to the job by itself."""
         return self not in (State.QUEUED, State.RUNNING)
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the job went wrong; one that somebody stopped, or that was pruned, did not."""
+        return self in (State.FAILED, State.TIMEOUT, State.LOST)
+
+
+class Pruned(MiniError):
+    """Raised by `mini.progress` in a job that is to end early, as others are better.
+
+    A job may catch it to save what it has, and must end then. One that raises it itself is pruned, too.
+    """
+
+
+Report = tuple[int, Mapping[str, float]]
+"""A step, and the metrics that a job had at it."""
 
 
 class Compact:
@@ -113,6 +131,7 @@ class Outcome(Compact):
         where: What it ran on: host, pid, and what the apparatus adds.
         folder: The job's folder, if it left one.
         key: The job's key.
+        reports: What it gave to `mini.progress`, the latest of it, where somebody decides by that; not recorded.
     """
 
     index: int
@@ -125,6 +144,7 @@ class Outcome(Compact):
     where: Mapping[str, Any] = field(default_factory=dict)
     folder: str | None = None
     key: str = ""
+    reports: tuple[Report, ...] = field(default=(), repr=False)
 
     @property
     def ok(self) -> bool:
@@ -214,8 +234,13 @@ class JobCancelled(JobError):
     """The job was stopped before it finished."""
 
 
+class JobPruned(JobError):
+    """The job was ended early, as others were better."""
+
+
 _ERRORS: dict[State, type[JobError]] = {
     State.TIMEOUT: JobTimeout,
     State.LOST: JobLost,
     State.CANCELLED: JobCancelled,
+    State.PRUNED: JobPruned,
 }

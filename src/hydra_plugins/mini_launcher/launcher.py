@@ -59,6 +59,7 @@ class ApparatusLauncherConf:
         max_failures: Stop when so many jobs have failed.
         budget: Stop after this time, such as `90m`, `2h` or `1d`; a number is seconds.
         detach: Begin the run and leave it: it goes on when this command is over.
+        after: A run that this one waits for; `${mini.best:RUN,accuracy,optimizer.lr}` is what its best job was given.
         objective: What of a returned mapping the sweeper gets: a key, or a list of keys.
     """
 
@@ -77,6 +78,7 @@ class ApparatusLauncherConf:
     max_failures: int | None = None
     budget: Any = None
     detach: bool = False
+    after: str | None = None
     objective: Any = None
 
 
@@ -104,6 +106,7 @@ class ApparatusLauncher(Launcher):
         max_failures: int | None = None,
         budget: Any = None,
         detach: bool = False,
+        after: str | None = None,
         objective: Any = None,
     ) -> None:
         self._if_exists = if_exists

@@ -1,6 +1,7 @@
 """Puts the packaged config groups on the search path of every Hydra application."""
 
 import os
+from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -24,8 +25,16 @@ class MiniSearchPath(SearchPathPlugin):
             # Cached in the config, so that a worker resolves the same.
             supported.register_resolver("mini.run_id", run_id, use_cache=True)
             supported.register_resolver("mini.outputs", _outputs, use_cache=True)
+            supported.register_resolver("mini.best", _best, use_cache=True)
 
 
 def _outputs() -> str:
     """Where the project's runs are, from here."""
     return os.path.relpath(project.outputs())
+
+
+def _best(run: str, metric: str, column: str) -> Any:
+    """What the best job of a run was given."""
+    from mini.launcher import stages  # imports more than a command needs that has no stages
+
+    return stages.value_of_best(str(run), str(metric), str(column))

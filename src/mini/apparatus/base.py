@@ -205,6 +205,11 @@ class Apparatus(abc.ABC):
 
     # What the rest of the package calls.
 
+    @property
+    def width(self) -> int:
+        """How many jobs it runs at a time, or as many as are good for it to have at a time where there is no limit."""
+        return 1
+
     def view(self, options: Any) -> Self:
         """As `w`, with all options at once.
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mini import combine, project
 from mini.apparatus import registry
 from mini.apparatus.plugin import Attached, Seen
+from mini.combine import best
 from mini.display import figures, notebook
 from mini.errors import NoSuchRun, OptionError, UsageError
 from mini.job import Job
@@ -157,6 +158,20 @@ class Run:
         """
         self.status()
         return combine.table(self.folder)[0]
+
+    def best(self, count: int = 1, metric: str | None = None) -> list[dict[str, Any]]:
+        """The rows of the best jobs, the best first.
+
+        Args:
+            count: How many, at most.
+            metric: A column, with `-` in front if the highest is the best; None for that of the study, or of
+                `results.sort`.
+
+        Raises:
+            UsageError: There is no such metric, or it is not known which of its values are good.
+        """
+        self.status()
+        return best.best(self.folder, count, metric)
 
     def tables(self, name: str = layout.TABLE) -> pl.LazyFrame:
         """The tables that the jobs wrote, one below the other, with the job's index in the column `job`.
@@ -371,8 +386,13 @@ def _gone() -> None:
     """In the place of a function that is in the parcel, encoded."""
 
 
-def start_driver(folder: RunFolder) -> None:
+def start_driver(folder: RunFolder, command: Sequence[str] = (), cwd: Path | None = None) -> None:
     """Start the process that drives a run on this machine, in a session of its own.
+
+    Args:
+        folder: The run, begun.
+        command: What drives it; if nothing is given, `mini.driver`.
+        cwd: Where the command is given; None for here.
 
     Raises:
         UsageError: It does not start; with the end of its log.
@@ -380,7 +400,8 @@ def start_driver(folder: RunFolder) -> None:
     log_file = folder.path / layout.DRIVER_LOG
     with log_file.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mini.driver", str(folder.path)],
+            list(command) or [sys.executable, "-m", "mini.driver", str(folder.path)],
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

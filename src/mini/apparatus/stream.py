@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mini.errors import RecordError
-from mini.job import Outcome
-from mini.runs import records
+from mini.job import Failure, Job, Outcome, State
+from mini.runs import live, records
+from mini.runs.values import metrics
 from mini.worker import pickling
 from mini.worker.pickling import Parcel
 
@@ -41,6 +42,17 @@ class Stream(Iterator[Outcome]):
             index: The job's index.
         """
 
+    def prune(self, job: Job) -> None:
+        """Let `mini.progress` raise `Pruned` in a running job, which must end then. One that has finished stays so.
+
+        Where a job's folder is its folder here, a file in it says so. An engine whose jobs are elsewhere tells them.
+
+        Args:
+            job: The job.
+        """
+        if job.folder is not None:
+            live.mark_pruned(Path(job.folder))
+
     @abc.abstractmethod
     def progress(self) -> Mapping[int, Mapping[str, Any]]:
         """What the running jobs of a run said last, by index; a cache, and possibly seconds old.
@@ -57,7 +69,7 @@ class Stream(Iterator[Outcome]):
 
 def retried(parcel: Parcel, outcome: Outcome, retries: int) -> Parcel | None:
     """The next attempt of a job, or None if it is not to be tried again."""
-    if outcome.ok or outcome.attempt > retries:
+    if outcome.ok or outcome.state is State.PRUNED or outcome.attempt > retries:
         return None
     return pickling.next_attempt(parcel)
 
@@ -77,6 +89,22 @@ def record_loss(parcel: Parcel, outcome: Outcome) -> Outcome:
             return recorded
     except (FileNotFoundError, RecordError):
         pass
+    folder, row = Path(job.folder), job.row
+    if outcome.state is State.CANCELLED and live.is_pruned(folder):
+        said = live.read_live(folder) or {}
+        row = {**row, **metrics(said.get("metrics"))}
+        outcome = pruned(outcome, said.get("step"), said.get("total"))
     outcome = replace(outcome, folder=job.folder)
-    records.write_record(outcome, job.row)
+    records.write_record(outcome, row)
     return outcome
+
+
+def pruned(outcome: Outcome, step: int | None, total: int | None) -> Outcome:
+    """The outcome of a job that did not end when it was pruned, and was stopped.
+
+    Args:
+        outcome: As of a job that somebody stopped.
+        step: Where it was, if it has said so.
+        total: How many steps there are.
+    """
+    return replace(outcome, state=State.PRUNED, failure=Failure("Pruned", live.describe_step(step, total)))

@@ -13,7 +13,8 @@ from mini.apparatus import handle
 from mini.apparatus.handle import Run
 from mini.cli import text
 from mini.cli.parameters import app_option, job_argument, json_option, run_argument
-from mini.runs import lookup, status
+from mini.job import State
+from mini.runs import lookup, status, study_state
 from mini.runs.records import Record
 from mini.runs.status import RunState, Status
 
@@ -67,13 +68,16 @@ def watch_command(run: str | None, app: str | None) -> int:
 
     opened = Run.open(run, app=app)
     folder = opened.folder
-    jobs = [Job(line.index, print, key=line.key, folder=line.folder, row=line.row) for line in folder.jobs()]
+    known: set[int] = set()
     seen: set[int] = set()
     began = time.monotonic()
-    with terminal.Display(jobs) as shown:
+    with terminal.Display([]) as shown:
         while True:
             one = opened.status()  # before the records, so that none is missed that came last
             for line, record in folder.records():
+                if line.index not in known:  # a study adds jobs while it runs
+                    known.add(line.index)
+                    shown.add(Job(line.index, print, key=line.key, folder=line.folder, row=line.row))
                 if isinstance(record, Record) and line.index not in seen:
                     seen.add(line.index)
                     shown.finished(record.outcome, record.row)
@@ -81,6 +85,8 @@ def watch_command(run: str | None, app: str | None) -> int:
                 break
             time.sleep(opened.pause(time.monotonic() - began))
     print(f"{one.id}: {one.state}, {text.counts(one)}")
+    if (best := study_state.describe(folder.path)) is not None:
+        print(best)
     return one.exit_code
 
 
@@ -107,7 +113,7 @@ def logs_command(run: str | None, job: int | None, app: str | None, follow: bool
         failed = [
             (line, record.outcome)
             for line, record in opened.folder.records()
-            if isinstance(record, Record) and not record.outcome.ok
+            if isinstance(record, Record) and not record.outcome.ok and record.outcome.state is not State.PRUNED
         ]
         for line, outcome in failed:
             print(f"#{line.index} {outcome.state}  {text.overrides(line.row)}\n  {outcome.failure}")
@@ -129,6 +135,8 @@ def logs_command(run: str | None, job: int | None, app: str | None, follow: bool
 
 def _print_status(one: Status, app: str | None) -> None:
     print(f"{one.id}  {one.state}  {text.counts(one)}  {','.join(one.apparatus)}  began {text.when(one.began)}")
+    if (best := study_state.describe(project.outputs() / one.id)) is not None:
+        print(best)
     shown = one.unfinished[:40]
     rows = [
         (f"#{job.index}", job.state.value, text.age(job.age), text.progress(job.live), text.overrides(job.row))

@@ -52,12 +52,15 @@ class Display:
         jobs: The batch.
         live: False where jobs print to this terminal themselves.
         stream: Where to; standard error, so that a program's output stays its own.
+        total: How many jobs there will be, where they are added one by one; None for those of the batch.
     """
 
-    def __init__(self, jobs: Sequence[Job], *, live: bool = True, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, jobs: Sequence[Job], *, live: bool = True, stream: TextIO | None = None, total: int | None = None
+    ) -> None:
         self._console = console(stream or sys.stderr)
         self._unfinished = {job.index: job for job in jobs}
-        self._total = len(jobs)
+        self._total = len(jobs) if total is None else total
         self._done = self._failed = 0
         self._lock = threading.Lock()
         self._began = time.monotonic()
@@ -72,6 +75,12 @@ class Display:
         if self._live is not None:
             self._live.stop()
 
+    def add(self, job: Job) -> None:
+        """One more job of the batch."""
+        with self._lock:
+            self._unfinished[job.index] = job
+            self._total = max(self._total, self._done + len(self._unfinished))
+
     def finished(self, outcome: Outcome, row: Mapping[str, Any] | None = None) -> None:
         """One job is over.
 
@@ -82,10 +91,10 @@ class Display:
         with self._lock:
             job = self._unfinished.pop(outcome.index)
             self._done += 1
-            self._failed += not outcome.ok
+            self._failed += outcome.state.is_failure
         if outcome.state is State.CANCELLED:  # many at once, and none of them news to whoever stopped them
             return
-        if self._live is None or not outcome.ok:
+        if self._live is None or outcome.state.is_failure:
             self._console.print(_line(job, outcome, row, self._done, self._total))
 
     def warn(self, message: str) -> None:
@@ -170,7 +179,7 @@ def _short(job: Job) -> str:
 
 
 def _line(job: Job, outcome: Outcome, row: Mapping[str, Any] | None, done: int, total: int) -> Text:
-    style = "green" if outcome.ok else "red"
+    style = "green" if outcome.ok else "yellow" if outcome.state is State.PRUNED else "red"
     line = Text(f"[{done}/{total}] ").append(f"#{job.index} {outcome.state}", style=style)
     if outcome.seconds is not None:
         line.append(f" in {outcome.seconds:.1f} s")
@@ -286,9 +295,12 @@ def results(frame: pl.DataFrame, shown: Sequence[str], rows: int) -> Table:
 
 
 def failures(frame: pl.DataFrame, most: int = 20) -> list[Text]:
-    """Each failed job: its overrides, the last line of its traceback, where its log is. Cancelled ones did not fail."""
+    """Each failed job: its overrides, the last line of its traceback, where its log is.
+
+    Those that were cancelled or pruned did not fail.
+    """
     lines = []
-    failed = frame.filter(~frame["state"].is_in([State.DONE, State.QUEUED, State.CANCELLED]))
+    failed = frame.filter(~frame["state"].is_in([State.DONE, State.QUEUED, State.CANCELLED, State.PRUNED]))
     for row in failed.head(most).iter_rows(named=True):
         given = " ".join(
             f"{name.removeprefix('overrides.')}={value}"

@@ -35,6 +35,7 @@ class HydraTask:
         templates: What recipes are composed from.
         execution_whitelist: What configs may call, from Hydra 1.4 on.
         singletons: Hydra's.
+        is_trial: Whether the jobs are trials of a study, which decides by what they say.
     """
 
     task_function: TaskFunction
@@ -46,6 +47,7 @@ class HydraTask:
     templates: Mapping[tuple[str, ...], bytes] = field(default_factory=dict)
     execution_whitelist: Any = None
     singletons: Singletons | None = None
+    is_trial: bool = False
 
     def __call__(self, config_or_recipe: DictConfig | Recipe, number: int, sweep_dir: str | None = None) -> Any:
         """Run the task with one job's config, as Hydra's basic launcher would.
@@ -62,6 +64,8 @@ class HydraTask:
             Exception: Whatever the task raised.
         """
         self._prepare()
+        if self.is_trial:
+            context.keep_reports()
         template, changed_keys = None, frozenset[str]()
         if isinstance(config_or_recipe, Recipe):
             template, changed_keys = self.templates[config_or_recipe.groups], config_or_recipe.changed_keys

@@ -12,7 +12,7 @@ from hydra import version
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, open_dict, read_write
 
-from mini.job import Outcome
+from mini.job import Outcome, State
 from mini.launcher.command import REPORTED
 from mini.launcher.fast.run_job import copy_parts
 from mini.launcher.overrides import as_typed
@@ -45,7 +45,9 @@ class LazyJobReturn(JobReturn):
         self._compose, self._outcome, self._cwd = config, outcome, cwd
         self.task_name = name
         error = outcome.exception()
-        if error is None:
+        if outcome.state is State.PRUNED:  # no failure, and no value
+            self.status, self._return_value = JobStatus.COMPLETED, None
+        elif error is None:
             self.status, self._return_value = JobStatus.COMPLETED, pick(outcome.result())
         else:
             if outcome.failure is not None:

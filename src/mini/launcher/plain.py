@@ -29,7 +29,7 @@ class RunDirError(Exception):
 def asks_for_sweeper(overrides: Sequence[str]) -> bool:
     """Whether a command says something of the sweeper or the mode, which is for a multirun."""
     said = [override.lstrip("+~") for override in overrides]
-    return any(one.startswith(("hydra/sweeper=", "hydra.sweeper.", "hydra.mode=MULTIRUN")) for one in said)
+    return any(one.startswith(("hydra/sweeper=", "hydra.sweeper.", "hydra.mode=MULTIRUN", "study.")) for one in said)
 
 
 def has_sweep(overrides: Sequence[str]) -> bool:

@@ -120,6 +120,9 @@ class Earlier:
             job: The job.
             now: The code as it is.
         """
+        before = self._outcomes.get(job.index) if self.in_place else None
+        if before is not None and before.state is State.PRUNED:
+            return dataclasses.replace(before, folder=job.folder)
         left_out = self._policy.only is not None and job.index != self._policy.only
         found = self._choose(job, now)
         if found is not None:

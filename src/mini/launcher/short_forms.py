@@ -31,9 +31,13 @@ NAMES = (*GROUPS, "results")
 PREFIX = "hydra.launcher."
 """Where it is."""
 
+STUDY = "study"
+"""The short form of `hydra.sweeper`, where that is a study."""
+
 LONG_GROUPS = "mini/"
 """What a group of ours begins with where its short name is the application's."""
 
+_STUDY_SWEEPER = "hydra_plugins.mini_launcher.study.StudySweeper"
 _LAUNCHER = "hydra_plugins.mini_launcher.launcher.ApparatusLauncher"
 
 
@@ -132,6 +136,10 @@ def lengthened(overrides: list[Override], config: DictConfig) -> list[Override]:
 
 
 def _lengthened(override: Override, config: DictConfig) -> Override:
+    if is_of_study(override, config):
+        long = copy.copy(override)
+        long.key_or_group = f"hydra.sweeper{override.key_or_group.removeprefix(STUDY)}"
+        return long
     name = short_name(override)
     if name is None or name in config or override.is_add():
         return override
@@ -144,6 +152,21 @@ def short_name(override: Override) -> str | None:
     """The name of ours that an override's key begins with; None where it does not."""
     name = override.key_or_group.split(".", 1)[0].split("[", 1)[0]
     return name if name in NAMES else None
+
+
+def is_of_study(override: Override, config: DictConfig) -> bool:
+    """Whether an override is an option of the study that a command is, such as `study.trials=40`.
+
+    Args:
+        override: As parsed.
+        config: What it is applied to.
+    """
+    return override.key_or_group.startswith(f"{STUDY}.") and STUDY not in config and is_study(config)
+
+
+def is_study(config: DictConfig) -> bool:
+    """Whether the sweeper of a config is the one of studies."""
+    return bool(OmegaConf.select(config, "hydra.sweeper._target_") == _STUDY_SWEEPER)
 
 
 def adopt(config: DictConfig, is_applications: Callable[[str], bool]) -> None:

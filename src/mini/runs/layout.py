@@ -7,8 +7,11 @@
 <run>/driver.json           where a detached run goes on
 <run>/driver.pkl            the encoded jobs of a detached run
 <run>/driver.log            what its driver printed
+<run>/study.journal         the trials of a study, in a journal of Optuna's
+<run>/study.json            how the study goes: its best trial
 <run>/cancel                somebody wants the run to stop
 <run>/<job>/record.json     the outcome: one line, written once, at the end
+<run>/<job>/prune           the job shall end early
 <run>/<job>/live.json       how far the job is; a cache that may vanish
 <run>/<job>/history.csv     what it said of its metrics, a row for each call of `progress`
 <run>/<job>/value.pkl       the returned value, where it is too large for the record
@@ -31,6 +34,9 @@ RESULTS = "results.parquet"
 VALUE = "value.pkl"
 RECORDS = "records"
 CANCEL = "cancel"
+STUDY = "study.journal"
+STUDY_STATE = "study.json"
+PRUNE = "prune"
 CODE = "code.json"
 DRIVER = "driver.json"
 PARCELS = "driver.pkl"

@@ -1,4 +1,4 @@
-"""How far a running job is: `live.json` in its folder. A cache; nothing depends on it."""
+"""How far a running job is: `live.json` in its folder, a cache; and what it is told there: to end early."""
 
 from __future__ import annotations
 
@@ -27,3 +27,20 @@ def read_live(folder: str | Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return live if isinstance(live, dict) else None
+
+
+def mark_pruned(folder: Path) -> None:
+    """Tell a job to end early. It looks when it says how far it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / layout.PRUNE).touch()
+
+
+def is_pruned(folder: Path) -> bool:
+    """Whether a job was told to end early."""
+    return (folder / layout.PRUNE).exists()
+
+
+def describe_step(step: int | None, total: int | None) -> str:
+    """Where a job was when it ended early, as its record says it."""
+    of = f" of {total}" if total is not None else ""
+    return f"it ended early, at step {step}{of}" if step is not None else "it ended early"

@@ -200,7 +200,7 @@ def _run_state(counts: Mapping[str, int], total: int, driven: bool) -> RunState:
     unsettled = waiting - counts.get(State.LOST.value, 0)
     if driven:
         return RunState.RUNNING
-    if counts.get(State.DONE.value, 0) == total:
+    if counts.get(State.DONE.value, 0) + counts.get(State.PRUNED.value, 0) == total:
         return RunState.DONE
     return RunState.STOPPED if unsettled or counts.get(State.CANCELLED.value, 0) else RunState.FAILED
 

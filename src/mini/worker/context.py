@@ -9,17 +9,21 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mini.job import Pruned, Report
 from mini.runs.history import History
-from mini.runs.live import read_live, write_live
+from mini.runs.live import describe_step, is_pruned, read_live, write_live
 
 _MOMENT = 0.2  # seconds until a job is said to be running
 _INTERVAL = 0.2  # seconds between two writes of a job's live file
+_MOST_REPORTS = 1000  # of a job, the latest
+_MOST_SENT = 100  # reports in a live file, the latest
 
 
 @dataclass
@@ -48,6 +52,16 @@ class Context:
     tries: int = 1
     """How often it has begun, as far as its folder tells."""
 
+    pruned: bool = False
+    """Whether it is known that it shall end early; set by whoever hears of it, or by a look into its folder."""
+
+    was_told: bool = False
+    """Whether `Pruned` was raised in it."""
+
+    reports: deque[Report] | None = None
+    """What it said, where somebody decides by that how it goes on; else None."""
+
+    _looked: float = 0.0
     _live: dict[str, Any] = field(default_factory=dict)
     _history: History | None = None
     _written: float = 0.0
@@ -102,14 +116,43 @@ class Context:
         self.live(force=True)
         self.end()
 
+    def report(self, step: int, total: int | None, metrics: Mapping[str, float]) -> None:
+        """Note how far the job is.
+
+        Raises:
+            Pruned: It shall end early.
+        """
+        self.live(force=step == total, step=step, total=total, metrics=metrics)
+        if metrics:
+            self.add_to_history(step, metrics)
+            if self.reports is not None:
+                self.reports.append((step, metrics))
+        if self._shall_end():
+            self.was_told = True
+            raise Pruned(self.described_step())
+
+    def _shall_end(self) -> bool:
+        if not self.pruned and self.record and self.folder is not None:
+            now = time.monotonic()
+            if now - self._looked >= _INTERVAL:
+                self._looked = now
+                self.pruned = is_pruned(self.folder)
+        return self.pruned
+
+    def described_step(self) -> str:
+        """Where it ended early."""
+        return describe_step(self._live.get("step"), self._live.get("total"))
+
     def _write(self, now: float) -> None:
         assert self.folder is not None
         beat = {"index": self.index, "attempt": self.attempt, "tries": self.tries, "pid": os.getpid(), "beat": now}
-        write_live(self.folder, beat | self._live)
+        write_live(self.folder, beat | self.said())
 
     def said(self) -> dict[str, Any]:
         """What the job said last of how far it is."""
-        return dict(self._live)
+        if self.reports is None:
+            return dict(self._live)
+        return self._live | {"reports": list(self.reports)[-_MOST_SENT:]}
 
 
 _current: Context | None = None
@@ -155,6 +198,12 @@ def attempt() -> int:
     return _current.tries if _current is not None else 1
 
 
+def keep_reports() -> None:
+    """Let what the running job says come to whoever started it, and not only the last of it."""
+    if _current is not None:
+        _current.reports = deque(maxlen=_MOST_REPORTS)
+
+
 def progress(step: int, total: int | None = None, **metrics: float) -> None:
     """Say how far the running job is.
 
@@ -165,12 +214,13 @@ def progress(step: int, total: int | None = None, **metrics: float) -> None:
         step: How many steps are done.
         total: How many there are, if that is known.
         metrics: Numbers worth keeping, such as `loss`.
+
+    Raises:
+        Pruned: The job is a trial of a study and shall end early. It may catch this to save what it has, and must end.
     """
     values = {name: float(value) for name, value in metrics.items()}
     if _current is not None:
-        _current.live(force=step == total, step=int(step), total=total, metrics=values)
-        if values:
-            _current.add_to_history(int(step), values)
+        _current.report(int(step), total, values)
     elif sys.stderr.isatty():
         _print_progress(step, total, values)
 

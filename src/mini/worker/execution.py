@@ -22,7 +22,7 @@ from typing import Any
 import cloudpickle
 
 from mini.errors import ResultTooLarge
-from mini.job import Failure, Outcome, State
+from mini.job import Failure, Outcome, Pruned, State
 from mini.runs import layout, records
 from mini.runs.live import read_live
 from mini.runs.values import metrics
@@ -73,7 +73,7 @@ def execute(
         where: What the apparatus knows of the place.
 
     Returns:
-        The outcome, in state `DONE` or `FAILED`; any exception, SystemExit included, is a value of it.
+        The outcome, in state `DONE`, `FAILED` or `PRUNED`; any exception, SystemExit included, is a value of it.
 
     Raises:
         Interrupted: At one of `interrupts`, with an outcome in state `CANCELLED`.
@@ -97,6 +97,7 @@ def execute(
             where={"host": _hostname(), "pid": os.getpid(), **(where or {})},
             folder=call.folder if recorded else None,
             key=call.key,
+            reports=tuple(here.reports or ()),
         )
         here.end()
         if recorded:
@@ -124,11 +125,19 @@ def execute(
                             f"job {call.index} returned {len(pickled) / 2**20:.1f} MiB, and the limit is "
                             f"{limit / 2**20:g} MiB; write it to job_dir() and return a summary, or raise result_limit"
                         )
+                    if here.was_told:
+                        here.row.update(metrics(here.said().get("metrics")))
                     here.row.update(metrics(value))
                 except BaseException as error:
                     if here.interruption is not None or isinstance(error, passes):
                         here.leave()
                         raise (here.interruption or error) from None
+                    if _is_pruned(error) or (here.pruned and isinstance(error, interrupts)):
+                        here.row.update(metrics(here.said().get("metrics")))
+                        ended = outcome(State.PRUNED, failure=Failure("Pruned", here.described_step()))
+                        if isinstance(error, interrupts):
+                            raise Interrupted(ended) from error
+                        return ended
                     failure = describe(error)
                     if recorded and folder:
                         _show(failure.traceback, folder)
@@ -137,12 +146,25 @@ def execute(
                     if on_error is not None:
                         on_error(error)
                     return outcome(State.FAILED, failure=failure)
+            if here.was_told:  # and caught it, to save what it has
+                return outcome(State.PRUNED, failure=Failure("Pruned", here.described_step()))
             return outcome(State.DONE, pickled=pickled)
     except _InUse as error:
         recorded = False  # the record is another's to write
         return outcome(State.FAILED, failure=Failure("FolderInUse", str(error)))
     finally:
         context.enter(before)
+
+
+def _is_pruned(error: BaseException | None) -> bool:
+    """Whether a job ended because it was told to; what runs it may have put an exception of its own around that."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, Pruned):
+            return True
+        seen.add(id(error))
+        error = error.__cause__
+    return False
 
 
 class _InUse(Exception):

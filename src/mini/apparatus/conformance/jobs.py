@@ -68,3 +68,10 @@ def record(apparatus: Apparatus, job: Job) -> Outcome:
     (outcome,) = apparatus.start(parcels)
     apparatus.collect(folder, [job])
     return outcome
+
+
+def go_on():
+    """Say how far it is, for longer than anybody waits."""
+    for step in range(1, 12_001):
+        progress(step, 12_000, loss=0.5)
+        time.sleep(0.05)

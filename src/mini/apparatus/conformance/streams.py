@@ -79,6 +79,20 @@ class StreamConformance:
         apparatus.collect(folder.run, folder.jobs)
         assert records.read_record(Path(str(folder.jobs[0].folder))).outcome.state is State.CANCELLED
 
+    def test_a_running_job_hears_that_it_shall_end_early(self, apparatus):
+        if not self.runs_beside_its_caller:
+            pytest.skip("jobs of this engine run while their caller waits")
+        folder = self.run_of(apparatus, [(jobs.go_on, ())])
+        with _Reader(folder.stream) as reader:
+            self.until(lambda: 0 in folder.stream.progress())
+            folder.stream.prune(folder.jobs[0])
+            (outcome,) = reader.outcomes()
+        assert outcome.state is State.PRUNED
+        apparatus.collect(folder.run, folder.jobs)
+        record = records.read_record(Path(str(folder.jobs[0].folder)))
+        assert record.outcome.state is State.PRUNED
+        assert record.row["metrics.loss"] == 0.5
+
     def test_a_running_job_says_how_far_it_is(self, apparatus, tmp_path):
         if not self.runs_beside_its_caller:
             pytest.skip("jobs of this engine run while their caller waits")

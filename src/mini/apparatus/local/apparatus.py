@@ -60,6 +60,11 @@ class LocalApparatus(Apparatus):
         gpus = len(visible_gpus()) // each
         return self.options.workers or min(cores(), gpus or cores())
 
+    @property
+    def width(self) -> int:
+        """As many as there are workers."""
+        return self.workers
+
     def _start(self, parcels: Sequence[Parcel]) -> Stream:
         each, timeout = gpus_each(self.options.gpu), self.options.timeout
         fresh = self.options.fresh

@@ -21,7 +21,7 @@ from mini.apparatus.modal.image import build, installed, source
 from mini.apparatus.modal.image.plan import Plan, plan, too_large
 from mini.apparatus.modal.plugin import ModalOptions
 from mini.apparatus.modal.session import Session, function_options
-from mini.apparatus.modal.stream import ModalStream
+from mini.apparatus.modal.stream import UNLIMITED_WIDTH, ModalStream
 from mini.apparatus.modal.volume import ModalVolume, name_on_volume
 from mini.apparatus.options import fields
 from mini.apparatus.stream import Stream
@@ -209,6 +209,11 @@ class ModalApparatus(Apparatus):
     def _container(self, options: ModalOptions) -> tuple[Any, Mapping[str, str]]:
         """The image for some options, and what its containers find in their environment."""
         return self._viewing(options)._ensure_image(), {container.APPARATUS: self.kind}
+
+    @property
+    def width(self) -> int:
+        """As many as `max_containers`; else a few, as nothing is known of how many there would be."""
+        return int(self.options.max_containers or UNLIMITED_WIDTH)
 
     def _start(self, parcels: Sequence[Parcel]) -> Stream:
         return ModalStream(self._session, self.options, parcels)

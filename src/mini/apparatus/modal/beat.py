@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -26,7 +26,7 @@ PROGRESS = "MINI_PROGRESS"
 """Of the environment: the Dict of a session, where jobs are known by their `key`."""
 
 STOP = "stop"
-"""The entry of a session's Dict with the keys of the jobs that shall stop."""
+"""The entry of a session's Dict with the keys of the jobs that shall stop, or end early: True where that."""
 
 _FIRST_LOOK = 0.5  # seconds until it is looked for the first time whether the job shall stop
 _FIRST_WORD = 2.0  # seconds until a job is first said to be running
@@ -75,7 +75,7 @@ class Beat:
 
     def __init__(self) -> None:
         self._running: _Running | None = None
-        self._marked: frozenset[str] = frozenset()
+        self._marked: Mapping[str, bool] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -86,7 +86,7 @@ class Beat:
             call: The job.
             digest: Of its function.
         """
-        return key(digest, call.folder, call.index) in self._marked
+        return self._marked.get(key(digest, call.folder, call.index)) is False
 
     @contextlib.contextmanager
     def during(self, call: Call, digest: str, give_up: Callable[[], None]) -> Iterator[None]:
@@ -139,8 +139,10 @@ class Beat:
             self._say(running)
         if now >= running.look:
             running.look = running.word if running.word > now + _FIRST_LOOK else now + _PAUSE
-            self._marked = _marked() if PROGRESS in os.environ else frozenset()
-            if running.key in self._marked:
+            self._marked = _marked() if PROGRESS in os.environ else {}
+            if self._marked.get(running.key) is True:
+                self._prune(running)
+            elif running.key in self._marked:
                 self._stop(running)
 
     def _say(self, running: _Running) -> None:
@@ -154,6 +156,13 @@ class Beat:
                 _dict(LIVE).put(call.index, said)
             elif PROGRESS in os.environ:
                 _dict(PROGRESS).put(running.key, said)
+
+    def _prune(self, running: _Running) -> None:
+        """Let `mini.progress` raise in the job."""
+        with self._changed:
+            here = context.current()
+            if self._running is running and here is not None and here.index == running.call.index:
+                here.pruned = True
 
     def _stop(self, running: _Running) -> None:
         with self._changed:
@@ -175,12 +184,13 @@ def _raise_preempted(*_: object) -> None:
     raise error
 
 
-def _marked() -> frozenset[str]:
+def _marked() -> Mapping[str, bool]:
     import modal
 
     with contextlib.suppress(Exception):  # nobody has said anything, or the cache is gone
-        return frozenset(modal.Dict.from_name(os.environ[PROGRESS]).get(STOP, []))
-    return frozenset()
+        marked: Mapping[str, bool] = modal.Dict.from_name(os.environ[PROGRESS]).get(STOP, {})
+        return marked
+    return {}
 
 
 @cache

@@ -20,7 +20,8 @@ from mini.errors import RecordError
 from mini.job import Failure, Outcome, State
 from mini.runs import layout, records
 from mini.runs.folder import RunFolder
-from mini.worker import capture, execution, isolation
+from mini.runs.values import metrics
+from mini.worker import capture, context, execution, isolation
 from mini.worker.pickling import Call
 
 ROOT = "/root"
@@ -162,11 +163,15 @@ def _give_up(call: Call, where: Mapping[str, Any]) -> None:
 
 def _cancelled(call: Call, where: Mapping[str, Any], why: str) -> Outcome:
     """The outcome of a job that was stopped, recorded if the job is."""
-    folder = call.folder if call.record else None
+    folder, here, row = call.folder if call.record else None, context.current(), dict(call.row)
+    state, failure = State.CANCELLED, Failure("Cancelled", why)
+    if here is not None and here.pruned:
+        state, failure = State.PRUNED, Failure("Pruned", here.described_step())
+        row |= metrics(here.said().get("metrics"))
     outcome = Outcome(
         call.index,
-        State.CANCELLED,
-        failure=Failure("Cancelled", why),
+        state,
+        failure=failure,
         ended=time.time(),
         attempt=call.attempt,
         where=where,
@@ -174,13 +179,13 @@ def _cancelled(call: Call, where: Mapping[str, Any], why: str) -> Outcome:
         key=call.key,
     )
     if folder is not None:
-        records.write_record(outcome, call.row)
+        records.write_record(outcome, row)
     return outcome
 
 
 def _is_tried_again(outcome: Outcome) -> bool:
     """Whether Modal's retries give the job to a container once more."""
-    ended = outcome.ok or outcome.state is State.CANCELLED or outcome.state is State.LOST
+    ended = outcome.ok or outcome.state in (State.CANCELLED, State.LOST, State.PRUNED)
     return not ended and outcome.attempt <= int(os.environ.get(RETRIES, "0"))
 
 

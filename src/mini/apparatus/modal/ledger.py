@@ -121,7 +121,7 @@ class Ledger:
         self._entries.put(("over", outcome.index), outcome.state.value)
         with contextlib.suppress(KeyError):
             self._entries.pop(outcome.index)
-        has_failed = not outcome.ok and outcome.state is not State.CANCELLED
+        has_failed = outcome.state.is_failure
         too_many = has_failed and self.max_failures is not None and self._take_number("failed") >= self.max_failures
         if too_many and self.stop(self._too_many):
             return

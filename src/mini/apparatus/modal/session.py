@@ -62,7 +62,7 @@ class Session:
         self.homes: dict[str, str] = {}
         """The folder here of each run, by its folder in a container."""
         self._progress_name = f"{name}-{secrets.token_hex(4)}"
-        self._marked: list[str] = []
+        self._marked: dict[str, bool] = {}
         self._said: dict[str, Mapping[str, Any]] = {}
         self._asked = 0.0
 
@@ -249,16 +249,17 @@ class Session:
             return self._said
 
     @off_loop
-    def mark(self, key: str) -> None:
-        """Let a job stop: its container looks for this every few seconds.
+    def mark(self, key: str, *, early: bool = False) -> None:
+        """Let a job stop, or end early: its container looks for this every few seconds.
 
         Args:
             key: As `beat.key` makes it.
+            early: Whether it shall end by itself, when it says how far it is.
         """
         import modal
 
         with self._lock, doing("stop a job on Modal"):
-            self._marked.append(key)
+            self._marked[key] = early
             self._asked = self._asked or time.monotonic()
             modal.Dict.from_name(
                 self._progress_name,

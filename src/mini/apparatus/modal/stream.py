@@ -27,7 +27,7 @@ from mini.apparatus.modal.session import Session, retries
 from mini.apparatus.modal.settled import at_home, record, unsaid
 from mini.apparatus.stream import Stream
 from mini.errors import MiniError, UsageError
-from mini.job import Failure, Outcome, State
+from mini.job import Failure, Job, Outcome, State
 from mini.worker.pickling import Parcel
 
 _INLINE = 2048  # bytes; functions that need no more for all inputs travel with them, and have no place of their own
@@ -37,7 +37,8 @@ _SHORT_TIMEOUT = 60.0  # seconds; one that is shorter is to be kept to, and a bu
 _FIRST = 16  # jobs that are sent alone, to see how long they take
 _HOLD = 1.0  # seconds the others wait for that
 _AT_ONCE = 1000  # inputs of a call that Modal's client has under way
-_WIDTH = 8  # containers that jobs are divided among where nothing is said of how many there are
+UNLIMITED_WIDTH = 8
+"""The containers that jobs are divided among where nothing is said of how many there are."""
 _LOOK = 2.0  # seconds until the first look at how far the jobs are, and between two
 _STOPPING = 15.0  # seconds a container has to say that it stopped a job; after them the job was in none
 
@@ -51,7 +52,7 @@ def grouping(options: ModalOptions) -> Grouping:
     short = options.timeout < _SHORT_TIMEOUT
     alone = short or bool(retries(options.retries)) or options.single_use_containers
     return Grouping(
-        width=options.max_containers or _WIDTH,
+        width=options.max_containers or UNLIMITED_WIDTH,
         seconds=container.GROUP_SECONDS / 2,
         enough=_FIRST // 2,
         hold=_HOLD,
@@ -123,6 +124,17 @@ class ModalStream(Stream):
             self._stopping[index] = self._grouping.now() + _STOPPING
             self._arrived.put(None)
         self._session.mark(_key(self._parcels[index]))
+
+    def prune(self, job: Job) -> None:
+        """Let a job end early: its container hears of it within seconds.
+
+        Args:
+            job: The job.
+        """
+        with self._lock:
+            if job.index not in self._waiting or self._over.is_set():
+                return
+        self._session.mark(_key(self._parcels[job.index]), early=True)
 
     def progress(self) -> Mapping[int, Mapping[str, Any]]:
         """What the running jobs said last to a place where this stream looks every two seconds."""
