@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mini.apparatus.modal.image.requirements import uv_freeze
     from mini.apparatus.modal.image.source import project_packages
     from mini.apparatus.rehearsal.apparatus import RehearsalApparatus
+    from mini.apparatus.slurm.apparatus import SlurmApparatus
     from mini.errors import MiniError
     from mini.job import Job, JobError, Outcome, State
     from mini.worker.context import attempt, job_dir, progress
@@ -31,6 +32,7 @@ _HOMES = {
     "Outcome": "mini.job",
     "RehearsalApparatus": "mini.apparatus.rehearsal.apparatus",
     "Run": "mini.apparatus.handle",
+    "SlurmApparatus": "mini.apparatus.slurm.apparatus",
     "State": "mini.job",
     "attempt": "mini.worker.context",
     "ensure_grpc_trusts_system_ca": "mini._tls",
@@ -52,6 +54,7 @@ __all__ = [
     "Outcome",
     "RehearsalApparatus",
     "Run",
+    "SlurmApparatus",
     "State",
     "attempt",
     "ensure_grpc_trusts_system_ca",

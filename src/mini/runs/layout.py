@@ -8,6 +8,9 @@
 <run>/driver.pkl            the encoded jobs of a detached run
 <run>/driver.log            what its driver printed
 <run>/cancel                somebody wants the run to stop
+<run>/waiting.json          why jobs wait, as the engine's queue says; a cache that may vanish
+<run>/slurm/                what the tasks of a run on Slurm need, while it goes on
+<run>/code/                 the source as it was when the run began, where jobs run from a copy
 <run>/<job>/record.json     the outcome: one line, written once, at the end
 <run>/<job>/live.json       how far the job is; a cache that may vanish
 <run>/<job>/value.pkl       the returned value, where it is too large for the record
@@ -30,6 +33,8 @@ VALUE = "value.pkl"
 RECORDS = "records"
 CANCEL = "cancel"
 CODE = "code.json"
+WAITING = "waiting.json"
+SNAPSHOT = "code"
 DRIVER = "driver.json"
 PARCELS = "driver.pkl"
 DRIVER_LOG = "driver.log"
