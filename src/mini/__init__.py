@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mini.apparatus.modal.image.requirements import uv_freeze
     from mini.apparatus.modal.image.source import project_packages
     from mini.apparatus.rehearsal.apparatus import RehearsalApparatus
+    from mini.apparatus.slurm.apparatus import SlurmApparatus
     from mini.errors import MiniError
     from mini.job import Job, JobError, Outcome, Pruned, State
     from mini.studies.python import study
@@ -34,6 +35,7 @@ _HOMES = {
     "Pruned": "mini.job",
     "RehearsalApparatus": "mini.apparatus.rehearsal.apparatus",
     "Run": "mini.apparatus.handle",
+    "SlurmApparatus": "mini.apparatus.slurm.apparatus",
     "State": "mini.job",
     "attempt": "mini.worker.context",
     "ensure_grpc_trusts_system_ca": "mini._tls",
@@ -59,6 +61,7 @@ __all__ = [
     "Pruned",
     "RehearsalApparatus",
     "Run",
+    "SlurmApparatus",
     "State",
     "attempt",
     "ensure_grpc_trusts_system_ca",

@@ -12,8 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-_SHARES = 4  # bundles for each that runs jobs: the last ones to finish leave few idle
-
 
 class Grouping:
     """Decides how many jobs a bundle has, and how long jobs wait for that decision.
@@ -27,6 +25,8 @@ class Grouping:
         overdue: Seconds after which a bundle is longer than was thought, and what waits in it is better sent again;
             for whoever looks after the bundle.
         hold: Seconds for which jobs may be held back until it is known how long the first take.
+        shares: Bundles for each that runs jobs, so that the last ones to finish leave few idle; 1 where whoever is idle
+            takes what is left.
         fixed: A size to use whatever the outcomes say; 1 sends every job alone. None to decide by the outcomes.
         clock: Gives the time in seconds.
     """
@@ -41,11 +41,13 @@ class Grouping:
         recent: int | None = None,
         overdue: float = float("inf"),
         hold: float = 0.0,
+        shares: int = 4,
         fixed: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._width, self._work, self._enough, self._largest = max(1, width), seconds, enough, largest
         self.overdue, self._hold, self.fixed, self._clock = overdue, hold, fixed, clock
+        self._shares = shares
         self._seconds: deque[float] = deque(maxlen=recent)
         self._began = clock()
 
@@ -68,7 +70,7 @@ class Grouping:
             return self.fixed
         if not self.is_known:
             return 1
-        share = waiting // (_SHARES * self._width)
+        share = waiting // (self._shares * self._width)
         return max(1, min(self._largest, share, int(self._work / max(statistics.median(self._seconds), 1e-6))))
 
     def now(self) -> float:

@@ -16,7 +16,7 @@ from mini.cli.parameters import app_option, job_argument, json_option, run_argum
 from mini.job import State
 from mini.runs import lookup, status, study_state
 from mini.runs.records import Record
-from mini.runs.status import RunState, Status
+from mini.runs.status import RunState, Status, UnfinishedJob
 
 _TAIL = 15  # lines of a failed job's log
 
@@ -133,13 +133,17 @@ def logs_command(run: str | None, job: int | None, app: str | None, follow: bool
         time.sleep(opened.pause(time.monotonic() - began))
 
 
+def _state(job: UnfinishedJob) -> str:
+    return f"{job.state.value} ({job.reason})" if job.reason else job.state.value
+
+
 def _print_status(one: Status, app: str | None) -> None:
     print(f"{one.id}  {one.state}  {text.counts(one)}  {','.join(one.apparatus)}  began {text.when(one.began)}")
     if (best := study_state.describe(project.outputs() / one.id)) is not None:
         print(best)
     shown = one.unfinished[:40]
     rows = [
-        (f"#{job.index}", job.state.value, text.age(job.age), text.progress(job.live), text.overrides(job.row))
+        (f"#{job.index}", _state(job), text.age(job.age), text.progress(job.live), text.overrides(job.row))
         for job in shown
     ]
     if rows:

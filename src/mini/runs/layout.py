@@ -10,6 +10,9 @@
 <run>/study.journal         the trials of a study, in a journal of Optuna's
 <run>/study.json            how the study goes: its best trial
 <run>/cancel                somebody wants the run to stop
+<run>/waiting.json          why jobs wait, as the engine's queue says; a cache that may vanish
+<run>/slurm/                what the tasks of a run on Slurm need, while it goes on
+<run>/code/                 the source as it was when the run began, where jobs run from a copy
 <run>/<job>/record.json     the outcome: one line, written once, at the end
 <run>/<job>/prune           the job shall end early
 <run>/<job>/live.json       how far the job is; a cache that may vanish
@@ -38,6 +41,8 @@ STUDY = "study.journal"
 STUDY_STATE = "study.json"
 PRUNE = "prune"
 CODE = "code.json"
+WAITING = "waiting.json"
+SNAPSHOT = "code"
 DRIVER = "driver.json"
 PARCELS = "driver.pkl"
 DRIVER_LOG = "driver.log"

@@ -1,10 +1,10 @@
-"""How far a running job is: `live.json` in its folder, a cache; and what it is told there: to end early."""
+"""How far a running job is, `live.json` in its folder, a cache; what it is told there: to end early; and why others wait."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +44,26 @@ def describe_step(step: int | None, total: int | None) -> str:
     """Where a job was when it ended early, as its record says it."""
     of = f" of {total}" if total is not None else ""
     return f"it ended early, at step {step}{of}" if step is not None else "it ended early"
+
+
+def write_waiting(run: Path, reasons: Mapping[str, Sequence[int]]) -> None:
+    """Write why jobs wait. A failure to write is no failure of the run.
+
+    Args:
+        run: The run's folder.
+        reasons: By the reason, in the words of the engine's queue, the indices of the jobs.
+    """
+    with contextlib.suppress(OSError):
+        if reasons:
+            write_atomically(run / layout.WAITING, dump_json(dict(reasons)))
+        else:
+            (run / layout.WAITING).unlink(missing_ok=True)
+
+
+def read_waiting(run: Path) -> dict[int, str]:
+    """Why jobs wait, by their indices; of those that are not there nothing is known."""
+    try:
+        reasons = json.loads((run / layout.WAITING).read_bytes())
+        return {int(index): str(reason) for reason, indices in reasons.items() for index in indices}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}

@@ -17,7 +17,7 @@ from mini.machine import collection_paused
 from mini.runs import layout, records
 from mini.runs.folder import RunFolder
 from mini.runs.jobs import read_jobs
-from mini.runs.live import read_live
+from mini.runs.live import read_live, read_waiting
 
 _PARQUET = b"PAR1"  # how such a file begins and ends
 
@@ -44,12 +44,14 @@ class UnfinishedJob:
         state: `QUEUED`, `RUNNING`, or `LOST`: begun, with nobody there to end it.
         row: What it was given.
         live: What it said last: `step`, `total`, `metrics`, `started`, `beat`; empty if it has not begun.
+        reason: Why it waits, in the words of the engine's queue, where that is known.
     """
 
     index: int
     state: State
     row: Mapping[str, Any]
     live: Mapping[str, Any] = field(default_factory=dict)
+    reason: str | None = None
 
     @property
     def age(self) -> float | None:
@@ -99,7 +101,13 @@ class Status:
             "began": self.began,
             "apparatus": list(self.apparatus),
             "unfinished": [
-                {"job": job.index, "state": job.state.value, "age": job.age, **_progress_of(job.live)}
+                {
+                    "job": job.index,
+                    "state": job.state.value,
+                    "age": job.age,
+                    **_progress_of(job.live),
+                    **({"reason": job.reason} if job.reason else {}),
+                }
                 for job in self.unfinished
             ],
             "damaged": list(self.damaged),
@@ -131,6 +139,7 @@ def read_status(
     counts: Counter[str] = Counter()
     unfinished = []
     jobs, damaged_lines = read_jobs(folder.path)
+    reasons = read_waiting(folder.path) if driven else {}
     damaged += damaged_lines + damaged_bulk
     for job in jobs:
         recorded = _recorded_state(job.folder, bulk.get(job.index), damaged)
@@ -140,7 +149,8 @@ def read_status(
         progress = read_live(job.folder) if live is None else live.get(job.index)
         state = State.QUEUED if progress is None else State.RUNNING if driven else State.LOST
         counts[state.value] += 1
-        unfinished.append(UnfinishedJob(job.index, state, job.row, progress or {}))
+        reason = reasons.get(job.index) if state is State.QUEUED else None
+        unfinished.append(UnfinishedJob(job.index, state, job.row, progress or {}, reason))
     if not is_whole_table(folder.path / layout.RESULTS):
         damaged.append(describe_damaged_table(folder.path / layout.RESULTS))
     unfinished.sort(key=lambda job: (job.state is State.QUEUED, job.index))

@@ -1,0 +1,1 @@
+"""The engine `slurm`: jobs in the queue of a Slurm cluster."""
