@@ -15,8 +15,9 @@ from grpclib.server import Server
 from modal_proto import api_pb2
 
 from mini import distributions
-from mini.loopback import private_mounts
+from mini.loopback import private_mounts, sandbox
 from mini.loopback.functions import below_root, layout
+from mini.loopback.layers import assigned
 from mini.loopback.process import Process
 from mini.loopback.state import App, Function, Input, PlaneState, look_up
 from mini.loopback.volumes import View
@@ -83,18 +84,20 @@ def prepare(state: PlaneState, container: Container, app: App) -> tuple[list[str
     """Lay out all that a container starts with.
 
     Returns:
-        Its command and its environment.
+        Its command and its environment; of one with a root of its own the latter, without what the image sets.
 
     Raises:
         GRPCError: A volume is gone.
         OSError: The disk does not take it.
     """
     function, root = container.function, container.root
-    (root / "root").mkdir(parents=True)
-    _lay_out(state, function, root)
+    contained = state.sandbox is not None
+    files = root / "files" if contained else root
+    (files / "root").mkdir(parents=True)
+    _lay_out(state, function, files)
     mounts = {}
     for mount in function.created.volume_mounts:
-        path = root / mount.mount_path.lstrip("/")
+        path = root / "volumes" / mount.volume_id if contained else root / mount.mount_path.lstrip("/")
         committed = look_up(state.volumes, mount.volume_id, "Volume")
         container.views[mount.volume_id] = View(committed, path, read_only=mount.read_only)
         mounts[mount.mount_path] = path
@@ -111,6 +114,8 @@ def prepare(state: PlaneState, container: Container, app: App) -> tuple[list[str
         ).SerializeToString()
     )
     container.socket = state.sockets / container.task_id[-8:]
+    if contained:
+        return [], _contained_environment(state, function, root)
     # -S leaves out site-packages and with it every .pth file: an editable install would show what was not shipped.
     start = [sys.executable, "-S", "-m", "modal._container_entrypoint"]
     if not private_mounts.available():  # what is below /root is in its working directory all the same
@@ -121,7 +126,7 @@ def prepare(state: PlaneState, container: Container, app: App) -> tuple[list[str
 
 def remove(container: Container) -> None:
     """Remove the files of a container that is gone."""
-    shutil.rmtree(container.root, ignore_errors=True)
+    sandbox.remove(container.root)
     container.socket.unlink(missing_ok=True)
 
 
@@ -137,6 +142,24 @@ def _lay_out(state: PlaneState, function: Function, root: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(state.content("files", file.sha256_hex), target)
             target.chmod(file.mode or 0o644)
+
+
+def _contained_environment(state: PlaneState, function: Function, root: Path) -> dict[str, str]:
+    """What a container with a root of its own finds in its environment beside what the image sets: as on Modal."""
+    secrets: dict[str, str] = {}
+    for secret_id in function.created.secret_ids:
+        secrets |= state.secrets.get(secret_id, {})
+    return {
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": "/root:/pkg",
+        **secrets,
+        "MODAL_SERVER_URL": f"unix://{sandbox.SOCKET}",
+        "MODAL_TASK_ID": root.name,
+        "MODAL_IS_REMOTE": "1",
+        "MODAL_CONTAINER_ARGUMENTS_PATH": sandbox.ARGUMENTS,
+        "MODAL_CONFIG_PATH": os.devnull,
+        "MODAL_ENVIRONMENT": "main",
+    }
 
 
 def _environment(state: PlaneState, function: Function, root: Path, arguments: Path, socket: Path) -> dict[str, str]:
@@ -187,8 +210,6 @@ def _image_environment(state: PlaneState, image_id: str) -> dict[str, str]:
         values |= _image_environment(state, base.image_id)
     for line in image.dockerfile_commands:
         words = line.split(maxsplit=1)
-        if len(words) == 2 and words[0] == "ENV" and "=" in words[1]:
-            name, value = words[1].split("=", 1)
-            if name != "PATH":
-                values[name] = value.strip("'\"")
+        if len(words) == 2 and words[0] == "ENV":
+            values |= {name: value for name, value in assigned(words[1], values) if name != "PATH"}
     return values

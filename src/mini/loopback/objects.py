@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
@@ -11,11 +12,16 @@ from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
 from mini.loopback.files import FileServer
+from mini.loopback.layers import Builder, BuildFailed
 from mini.loopback.named import CREATE, named
 from mini.loopback.state import PlaneState, look_up
 
 BUILDER = "2025.06"
 """The image builder version of the one environment there is; it must be one that the client knows."""
+
+
+_SHORT_BUILD = 5.0  # seconds a client waits for an image before it follows the build
+_LOOK = 50.0  # seconds a client follows a build before it asks again
 
 
 class Objects:
@@ -24,12 +30,15 @@ class Objects:
     Args:
         state: The control plane's.
         files: Serves the blobs.
+        builder: Builds images; None where nothing of them is built.
         sign_in: Whether whoever asks for a token gets this control plane's: for tests of signing in, as it lets
             everybody in who reaches its port.
     """
 
-    def __init__(self, state: PlaneState, files: FileServer, *, sign_in: bool = False) -> None:
-        self.state, self.files, self.sign_in = state, files, sign_in
+    def __init__(
+        self, state: PlaneState, files: FileServer, builder: Builder | None = None, *, sign_in: bool = False
+    ) -> None:
+        self.state, self.files, self.builder, self.sign_in = state, files, builder, sign_in
 
     async def ClientHello(self, _: Empty) -> api_pb2.ClientHelloResponse:
         return api_pb2.ClientHelloResponse(image_builder_version=BUILDER)
@@ -110,6 +119,10 @@ class Objects:
         if self.state.faults.build_log is not None:
             status = api_pb2.GenericResult.GENERIC_STATUS_UNSPECIFIED  # "still building": the client joins
             self.state.failed_builds[image_id] = self.state.faults.build_log
+        elif self.builder is not None:
+            await asyncio.wait([self.builder.begin(image_id, anew=True)], timeout=_SHORT_BUILD)
+            if not await self._is_built(image_id):
+                status = api_pb2.GenericResult.GENERIC_STATUS_UNSPECIFIED
         return api_pb2.ImageGetOrCreateResponse(
             image_id=image_id,
             result=api_pb2.GenericResult(status=status),
@@ -119,6 +132,20 @@ class Objects:
     async def ImageJoinStreaming(
         self, request: api_pb2.ImageJoinStreamingRequest
     ) -> AsyncIterator[api_pb2.ImageJoinStreamingResponse]:
+        if self.builder is not None and request.image_id in self.state.images and self.state.faults.build_log is None:
+            build = self.builder.begin(request.image_id)
+            await asyncio.wait([build], timeout=min(request.timeout or _LOOK, _LOOK))
+            if not build.done():
+                return  # the client asks again
+            if await self._is_built(request.image_id):
+                success = api_pb2.GenericResult(status=api_pb2.GenericResult.GENERIC_STATUS_SUCCESS)
+                yield api_pb2.ImageJoinStreamingResponse(
+                    result=success,
+                    entry_id="1-0",
+                    eof=True,
+                    metadata=api_pb2.ImageMetadata(image_builder_version=BUILDER),
+                )
+                return
         log = self.state.failed_builds.get(request.image_id, "")
         if log:
             data = api_pb2.TaskLogs(data=log, file_descriptor=api_pb2.FILE_DESCRIPTOR_STDOUT)
@@ -127,6 +154,19 @@ class Objects:
             status=api_pb2.GenericResult.GENERIC_STATUS_FAILURE, exception="the build failed"
         )
         yield api_pb2.ImageJoinStreamingResponse(result=failure, entry_id="2-0", eof=True)
+
+    async def _is_built(self, image_id: str) -> bool:
+        """Whether an image is there; the log of one whose build failed is kept."""
+        assert self.builder is not None
+        build = self.builder.begin(image_id)
+        if not build.done():
+            return False
+        error = build.exception()
+        if error is None:
+            return True
+        said = str(error) if isinstance(error, BuildFailed) else f"{type(error).__name__}: {error}\n"
+        self.state.failed_builds[image_id] = said
+        return False
 
     async def ImageFromId(self, request: api_pb2.ImageFromIdRequest) -> api_pb2.ImageFromIdResponse:
         return api_pb2.ImageFromIdResponse(

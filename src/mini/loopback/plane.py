@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
 import ssl
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,8 +22,11 @@ from mini.loopback.containers import Container
 from mini.loopback.dicts import Dicts, Queues
 from mini.loopback.files import FileServer
 from mini.loopback.functions import Functions
+from mini.loopback.layers import Builder
 from mini.loopback.logs import Logs
 from mini.loopback.objects import Objects
+from mini.loopback.sandbox import Sandbox, remove
+from mini.loopback.sandboxes import Sandboxes
 from mini.loopback.scheduler import Scheduler
 from mini.loopback.service import Service
 from mini.loopback.state import Faults, PlaneState
@@ -44,6 +47,8 @@ class ControlPlane:
         port: The port; 0 for any.
         certificate: To serve gRPC over TLS.
         sign_in: Whether it gives its token to whoever asks, as `modal token new` does: for tests of that alone.
+        sandbox: What containers are made of; None for processes that see this machine.
+        notify: Takes what a person shall be told, such as what cannot be tried here.
     """
 
     def __init__(
@@ -53,12 +58,17 @@ class ControlPlane:
         certificate: ssl.SSLContext | None = None,
         *,
         sign_in: bool = False,
+        sandbox: Sandbox | None = None,
+        notify: Callable[[str], None] | None = None,
     ) -> None:
         self._certificate, self._port, self._sign_in = certificate, port, sign_in
         self._folder = Path(tempfile.mkdtemp(prefix="mini-", dir=folder))  # with mode 0700
         short = self._folder if len(str(self._folder)) < _SOCKET else Path(tempfile.mkdtemp(prefix="mini-", dir="/tmp"))
         self.state = PlaneState(self._folder, short / "sockets")
         self.state.sockets.mkdir(mode=0o700)
+        self.state.sandbox = sandbox
+        if notify is not None:
+            self.state.notify = notify
         self.url = ""
 
     @property
@@ -76,7 +86,10 @@ class ControlPlane:
         logging.getLogger("grpclib").setLevel(logging.WARNING)  # it tells of each caller that went
         self._files = FileServer(self.state.bytes_in)
         await self._files.start()
-        self._scheduler = Scheduler(self.state, self._container_server, cores())
+        given = self.state.sandbox
+        self._builder = None if given is None else Builder(self.state, given)
+        sandboxes = Sandboxes(self.state, given, self._builder, self._files) if given and self._builder else None
+        self._scheduler = Scheduler(self.state, self._container_server, cores(), sandboxes)
         self._apps = Apps(self.state, self._scheduler)
         self._handlers = (
             self._apps,
@@ -86,7 +99,7 @@ class ControlPlane:
             Dicts(self.state),
             Queues(self.state),
             Volumes(self.state, self._files),
-            Objects(self.state, self._files, sign_in=self._sign_in),
+            Objects(self.state, self._files, self._builder, sign_in=self._sign_in),
         )
         self._server = Server([Service(self.state, *self._handlers)])
         await self._server.start("127.0.0.1", self._port, ssl=self._certificate)
@@ -96,13 +109,15 @@ class ControlPlane:
 
     async def stop(self) -> None:
         """End every container and stop to serve."""
+        if self._builder is not None:
+            await self._builder.close()
         await self._scheduler.close()
         self._server.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._server.wait_closed(), 5)
         await self._files.stop()
         for folder in {self._folder, self.state.sockets.parent}:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
 
     def _container_server(self, container: Container) -> Server:
         own = ContainerRequests(self.state, self._scheduler, self._apps, container)
@@ -116,12 +131,20 @@ class Loopback:
         folder: As for `ControlPlane`.
         certificate: As for `ControlPlane`.
         sign_in: As for `ControlPlane`.
+        sandbox: As for `ControlPlane`.
+        notify: As for `ControlPlane`.
     """
 
     def __init__(
-        self, folder: Path | None = None, certificate: ssl.SSLContext | None = None, *, sign_in: bool = False
+        self,
+        folder: Path | None = None,
+        certificate: ssl.SSLContext | None = None,
+        *,
+        sign_in: bool = False,
+        sandbox: Sandbox | None = None,
+        notify: Callable[[str], None] | None = None,
     ) -> None:
-        self.plane = ControlPlane(folder, certificate=certificate, sign_in=sign_in)
+        self.plane = ControlPlane(folder, certificate=certificate, sign_in=sign_in, sandbox=sandbox, notify=notify)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mini-loopback", daemon=True)
         self._running = False
@@ -140,6 +163,11 @@ class Loopback:
     def state(self) -> PlaneState:
         """What the control plane remembers: what was asked of it, and how often."""
         return self.plane.state
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        """What containers are made of."""
+        return self.plane.state.sandbox
 
     @property
     def faults(self) -> Faults:

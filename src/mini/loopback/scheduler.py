@@ -16,6 +16,7 @@ from mini.loopback import containers, crashes
 from mini.loopback.containers import Container
 from mini.loopback.logs import say
 from mini.loopback.process import Process
+from mini.loopback.sandboxes import Sandboxes
 from mini.loopback.state import App, Function, Input, LogLine, PlaneState
 
 _RESULT = api_pb2.GenericResult
@@ -37,10 +38,17 @@ class Scheduler:
         state: The control plane's.
         serve: Makes a server for one container, to listen on a socket of its own.
         cores: How many containers run at once where a function sets no limit.
+        sandboxes: Starts containers in roots of their own; None where they are processes among this machine's.
     """
 
-    def __init__(self, state: PlaneState, serve: Callable[[Container], Server], cores: int) -> None:
-        self.state, self.serve, self.cores = state, serve, cores
+    def __init__(
+        self,
+        state: PlaneState,
+        serve: Callable[[Container], Server],
+        cores: int,
+        sandboxes: Sandboxes | None = None,
+    ) -> None:
+        self.state, self.serve, self.cores, self.sandboxes = state, serve, cores, sandboxes
         self.containers: dict[str, Container] = {}
         self._given = 0
         self._background: set[asyncio.Task[Any]] = set()
@@ -191,6 +199,8 @@ class Scheduler:
                     container.kill()
                 returncode = await container.process.wait()
                 died = crashes.describe(returncode, container.process.tail)
+                if self.sandboxes is not None:
+                    self.sandboxes.end(container)
                 left_out = [name for view in container.views.values() for name in view.end(commit=returncode == 0)]
                 if left_out:
                     said = f"not on the volume, as neither files nor folders: {', '.join(left_out)}\n"
@@ -222,7 +232,12 @@ class Scheduler:
         def emit(text: str, fd: int) -> None:
             self._log(app, container, text, _SOURCES[fd])
 
-        process = await Process.start(emit, command, environment, container.root / "root")
+        if self.sandboxes is not None and not command:
+            process: Process = await self.sandboxes.start(container, environment, emit)
+        else:
+            folder = container.root / "root"
+            folder.mkdir(exist_ok=True)
+            process = await Process.start(emit, command, environment, folder)
         # Where none is said for the start, Modal's client sends an attempt's; a slow machine shall not fail for that.
         given, attempt = container.function.created.startup_timeout_secs, container.function.created.timeout_secs
         limit = given if given != attempt else max(given, _TIMEOUT)
@@ -359,6 +374,8 @@ class Scheduler:
             container.kill()
         if self._background:
             await asyncio.wait(self._background, timeout=10)
+        if self.sandboxes is not None:
+            await self.sandboxes.close()
         self._remover.shutdown()
 
 

@@ -1,0 +1,139 @@
+"""Containers that have a root of their own: how one starts, and what is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mini.loopback import sandbox
+from mini.loopback.files import FileServer
+from mini.loopback.layers import Builder
+from mini.loopback.own_network import OwnNetwork
+from mini.loopback.process import Process
+from mini.loopback.sandbox import Root, Sandbox
+from mini.loopback.state import LeftBehind, PlaneState
+
+if TYPE_CHECKING:
+    from mini.loopback.containers import Container
+
+# -X faulthandler: where a library crashes, the lines of Python that led there are printed.
+_START = (sandbox.PYTHON, "-X", "faulthandler", "-m", "modal._container_entrypoint")
+_HOSTS = "127.0.0.1 localhost modal\n::1 localhost\n"
+
+
+class SandboxedProcess(Process):
+    """The process of a container that has a root of its own; what is started here is bubblewrap."""
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the container's process alone, if it is there."""
+        inside = sandbox.inner(self.pid) if self.returncode is None else None
+        if inside is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(inside, number)
+
+    async def wait(self) -> int:
+        """As of any container."""
+        return sandbox.status(await super().wait())
+
+
+class Sandboxes:
+    """Starts the containers of a control plane in roots of their own.
+
+    Args:
+        state: The control plane's.
+        given: What containers are made of.
+        builder: Has the images.
+        files: Serves files to those that have no network.
+    """
+
+    def __init__(self, state: PlaneState, given: Sandbox, builder: Builder, files: FileServer) -> None:
+        self._state, self._given, self._builder, self._files = state, given, builder, files
+        self._networks: dict[str, OwnNetwork] = {}
+        self._serving: set[asyncio.Task[None]] = set()
+
+    async def start(
+        self, container: Container, environment: Mapping[str, str], emit: Callable[[str, int], None]
+    ) -> SandboxedProcess:
+        """Start a container whose files are laid out.
+
+        Args:
+            container: Its mounted files are below `files` in its folder.
+            environment: What it finds in its environment beside what the image sets.
+            emit: As for `Process`.
+
+        Raises:
+            OSError: It cannot be started.
+        """
+        folder, definition = container.root, container.function.created
+        image = self._builder.built(definition.image_id)
+        network = self._given.network and not definition.block_network
+        self._write_etc(folder / "files" / "etc", network=network)
+        refused = folder / "refused"
+        own = None if network else OwnNetwork(self._files, refused)
+        root = Root(
+            lower=(*image.layers, folder / "files"),
+            upper=folder / "written",
+            work=folder / "work",
+            binds={
+                sandbox.SOCKET: container.socket,
+                **{mount.mount_path: container.views[mount.volume_id].path for mount in definition.volume_mounts},
+            },
+            shown={
+                sandbox.ARGUMENTS: folder / "arguments",
+                **({sandbox.REFUSED: refused} if own is not None else {}),
+            },
+        )
+        command = root.command(
+            _START,
+            {**image.environment, **environment},
+            network=network,
+            port=self._files.port,
+            sockets=own.handed if own is not None else 0,
+            folder=image.folder,
+        )
+        try:
+            process = await SandboxedProcess.start(
+                emit, command, {}, folder, pass_fds=[own.handed] if own is not None else []
+            )
+        except OSError:
+            if own is not None:
+                own.close()
+            raise
+        if own is not None:
+            self._networks[container.task_id] = own
+            serving = asyncio.ensure_future(own.serve())
+            self._serving.add(serving)
+            serving.add_done_callback(self._serving.discard)
+        return process
+
+    def end(self, container: Container) -> None:
+        """A container is gone: see what it leaves that nobody keeps."""
+        network = self._networks.pop(container.task_id, None)
+        if network is not None:
+            network.close()
+        for path, found in sandbox.written(container.root / "written"):
+            self._state.left_behind.append(LeftBehind(container.task_id, path, found.st_size, found.st_mtime))
+
+    async def close(self) -> None:
+        """Answer no container any more."""
+        for network in self._networks.values():
+            network.close()
+        for serving in list(self._serving):
+            serving.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    def _write_etc(self, folder: Path, *, network: bool) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "hosts").write_text(_HOSTS)
+        (folder / "hostname").write_text("modal\n")
+        if network:
+            with contextlib.suppress(OSError):
+                shutil.copyfile("/etc/resolv.conf", folder / "resolv.conf")
+        else:
+            (folder / "resolv.conf").write_text("nameserver 127.0.0.1\noptions attempts:1 timeout:1\n")
