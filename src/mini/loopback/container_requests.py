@@ -69,6 +69,7 @@ class ContainerRequests:
         return api_pb2.FunctionGetInputsResponse(inputs=[_given(item) for item in items])
 
     async def FunctionPutOutputs(self, request: api_pb2.FunctionPutOutputsRequest) -> Empty:
+        self.scheduler.measure(self.container)
         for output in request.outputs:
             item = self.container.current.pop(output.input_id, None)
             if item is not None:

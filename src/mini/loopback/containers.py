@@ -42,6 +42,8 @@ class Container:
         preempted: Whether it is taken away, through no fault of its inputs.
         gone: Whether its process has ended.
         failure: Why it could not start, where it could say so.
+        peak: The most memory, in bytes, that it was seen to have.
+        out_of_memory: Whether it was ended for its limit of memory.
     """
 
     task_id: str
@@ -60,6 +62,8 @@ class Container:
     preempted: bool = False
     gone: bool = False
     failure: api_pb2.GenericResult | None = None
+    peak: int = 0
+    out_of_memory: bool = False
 
     def stop(self) -> None:
         """Give it no further input; if it waits for one it is told to end."""

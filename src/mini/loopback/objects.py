@@ -11,6 +11,7 @@ from google.protobuf.empty_pb2 import Empty
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
+from mini.loopback import local_data
 from mini.loopback.files import FileServer
 from mini.loopback.layers import Builder, BuildFailed
 from mini.loopback.named import CREATE, named
@@ -184,7 +185,21 @@ class Objects:
     # Secrets.
 
     async def SecretGetOrCreate(self, request: api_pb2.SecretGetOrCreateRequest) -> api_pb2.SecretGetOrCreateResponse:
-        secret_id, _ = named(self.state, "secret", "st", request.deployment_name, request.object_creation_type)
+        name, creation = request.deployment_name, request.object_creation_type
+        if name and ("secret", name) not in self.state.named and not request.env_dict:
+            try:
+                found = local_data.secret(self.state.data, name)
+            except ValueError as error:
+                raise GRPCError(Status.INVALID_ARGUMENT, str(error)) from None
+            if found is not None:
+                request, creation = api_pb2.SecretGetOrCreateRequest(deployment_name=name, env_dict=found), CREATE
+            elif self.state.data is not None and creation != CREATE:
+                where = self.state.data / local_data.SECRETS / f"{name}.env"
+                raise GRPCError(
+                    Status.NOT_FOUND,
+                    f"Secret '{name}' not found; here its variables come from {where}, as lines NAME=value",
+                )
+        secret_id, _ = named(self.state, "secret", "st", name, creation)
         if request.env_dict:
             self.state.secrets[secret_id] = dict(request.env_dict)
         return api_pb2.SecretGetOrCreateResponse(secret_id=secret_id)

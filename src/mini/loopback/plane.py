@@ -29,7 +29,7 @@ from mini.loopback.sandbox import Sandbox, remove
 from mini.loopback.sandboxes import Sandboxes
 from mini.loopback.scheduler import Scheduler
 from mini.loopback.service import Service
-from mini.loopback.state import Faults, PlaneState
+from mini.loopback.state import Faults, LeftBehind, PlaneState
 from mini.loopback.volumes import Volumes
 from mini.machine import cores
 
@@ -48,6 +48,7 @@ class ControlPlane:
         certificate: To serve gRPC over TLS.
         sign_in: Whether it gives its token to whoever asks, as `modal token new` does: for tests of that alone.
         sandbox: What containers are made of; None for processes that see this machine.
+        data: A folder with what named secrets and volumes begin with: `secrets/NAME.env`, `volumes/NAME/`.
         notify: Takes what a person shall be told, such as what cannot be tried here.
     """
 
@@ -59,6 +60,7 @@ class ControlPlane:
         *,
         sign_in: bool = False,
         sandbox: Sandbox | None = None,
+        data: Path | None = None,
         notify: Callable[[str], None] | None = None,
     ) -> None:
         self._certificate, self._port, self._sign_in = certificate, port, sign_in
@@ -66,7 +68,7 @@ class ControlPlane:
         short = self._folder if len(str(self._folder)) < _SOCKET else Path(tempfile.mkdtemp(prefix="mini-", dir="/tmp"))
         self.state = PlaneState(self._folder, short / "sockets")
         self.state.sockets.mkdir(mode=0o700)
-        self.state.sandbox = sandbox
+        self.state.sandbox, self.state.data = sandbox, data
         if notify is not None:
             self.state.notify = notify
         self.url = ""
@@ -80,6 +82,15 @@ class ControlPlane:
     def token(self) -> tuple[str, str]:
         """What a client must send: MODAL_TOKEN_ID and MODAL_TOKEN_SECRET."""
         return self.state.token
+
+    def left_behind(self) -> list[LeftBehind]:
+        """What containers wrote, those that are gone and those that are there, that is nowhere else."""
+        there = [one for one in list(self._scheduler.containers.values()) if not one.gone]
+        return [*self.state.left_behind, *(file for one in there for file in Sandboxes.left_behind(one))]
+
+    def peaks(self) -> dict[str, int]:
+        """The most memory, in bytes, that each container was seen to have."""
+        return {one.task_id: one.peak for one in list(self._scheduler.containers.values()) if one.peak}
 
     async def start(self) -> None:
         """Begin to serve."""
@@ -132,6 +143,7 @@ class Loopback:
         certificate: As for `ControlPlane`.
         sign_in: As for `ControlPlane`.
         sandbox: As for `ControlPlane`.
+        data: As for `ControlPlane`.
         notify: As for `ControlPlane`.
     """
 
@@ -142,9 +154,12 @@ class Loopback:
         *,
         sign_in: bool = False,
         sandbox: Sandbox | None = None,
+        data: Path | None = None,
         notify: Callable[[str], None] | None = None,
     ) -> None:
-        self.plane = ControlPlane(folder, certificate=certificate, sign_in=sign_in, sandbox=sandbox, notify=notify)
+        self.plane = ControlPlane(
+            folder, certificate=certificate, sign_in=sign_in, sandbox=sandbox, data=data, notify=notify
+        )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mini-loopback", daemon=True)
         self._running = False

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mini.loopback import sandbox
+from mini.loopback import cgroups, sandbox
+from mini.loopback.cgroups import MemoryLimit
 from mini.loopback.files import FileServer
 from mini.loopback.layers import Builder
 from mini.loopback.own_network import OwnNetwork
@@ -55,6 +56,7 @@ class Sandboxes:
     def __init__(self, state: PlaneState, given: Sandbox, builder: Builder, files: FileServer) -> None:
         self._state, self._given, self._builder, self._files = state, given, builder, files
         self._networks: dict[str, OwnNetwork] = {}
+        self._limits: dict[str, MemoryLimit] = {}
         self._serving: set[asyncio.Task[None]] = set()
 
     async def start(
@@ -76,6 +78,17 @@ class Sandboxes:
         self._write_etc(folder / "files" / "etc", network=network)
         refused = folder / "refused"
         own = None if network else OwnNetwork(self._files, refused)
+        resources = definition.resources
+        limit = None
+        if resources.memory_mb_max:
+            limit = MemoryLimit.make(f"mini-{os.getpid()}-{container.task_id}", resources.memory_mb_max * 2**20)
+            if limit is None:
+                self._state.notify(
+                    "memory limits are not kept here, as this machine lets its user have no control group; what jobs "
+                    "had at most is compared with them"
+                )
+            else:
+                self._limits[container.task_id] = limit
         root = Root(
             lower=(*image.layers, folder / "files"),
             upper=folder / "written",
@@ -88,6 +101,8 @@ class Sandboxes:
                 sandbox.ARGUMENTS: folder / "arguments",
                 **({sandbox.REFUSED: refused} if own is not None else {}),
             },
+            cores=-(-resources.milli_cpu_max // 1000),
+            groups=[limit.procs] if limit is not None else [],
         )
         command = root.command(
             _START,
@@ -112,13 +127,30 @@ class Sandboxes:
             serving.add_done_callback(self._serving.discard)
         return process
 
+    def measure(self, container: Container) -> None:
+        """See how much memory a container has had at most."""
+        inside = sandbox.inner(container.process.pid) if container.process is not None else None
+        if inside is not None:
+            container.peak = max(container.peak, cgroups.peak(inside))
+
     def end(self, container: Container) -> None:
-        """A container is gone: see what it leaves that nobody keeps."""
+        """A container is gone: see why, and what it leaves that nobody keeps."""
+        limit = self._limits.pop(container.task_id, None)
+        if limit is not None:
+            container.out_of_memory = limit.exceeded
+            limit.remove()
         network = self._networks.pop(container.task_id, None)
         if network is not None:
             network.close()
-        for path, found in sandbox.written(container.root / "written"):
-            self._state.left_behind.append(LeftBehind(container.task_id, path, found.st_size, found.st_mtime))
+        self._state.left_behind += self.left_behind(container)
+
+    @staticmethod
+    def left_behind(container: Container) -> list[LeftBehind]:
+        """The files of a container that are nowhere else."""
+        return [
+            LeftBehind(container.task_id, path, found.st_size, found.st_mtime)
+            for path, found in sandbox.written(container.root / "written")
+        ]
 
     async def close(self) -> None:
         """Answer no container any more."""

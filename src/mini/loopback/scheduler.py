@@ -250,9 +250,19 @@ class Scheduler:
             container.failure = _RESULT(status=_RESULT.GENERIC_STATUS_INIT_FAILURE, exception=why)
             container.kill()
 
+    def measure(self, container: Container) -> None:
+        """See how much memory a container has had, where that is known."""
+        if self.sandboxes is not None:
+            self.sandboxes.measure(container)
+
     def _settle(self, container: Container, app: App, died: str, returncode: int | None) -> None:
         """Decide on the inputs of a container that is gone, and on whether another follows it."""
         function = container.function
+        for item in list(container.current.values()) if container.out_of_memory else ():
+            limit = function.created.resources.memory_mb_max
+            why = f"Container {container.task_id} was killed: it ran out of memory (OOM), of which it may have {limit} MiB"
+            self.finish(item, _RESULT(status=_RESULT.GENERIC_STATUS_FAILURE, exception=why))
+            container.current.pop(item.id)
         for item in list(container.current.values()):
             item.losses += not container.preempted
             if app.stopped or item.call.cancelled:

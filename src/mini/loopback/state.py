@@ -196,6 +196,7 @@ class PlaneState:
         sockets: Where containers' sockets are.
         token: Which a client must send: its id, and its secret.
         sandbox: What containers are made of; None where they are processes among this machine's.
+        data: A folder with the variables of named secrets and the files of named volumes, which are not kept here.
         left_behind: What containers wrote that nobody keeps.
         notify: Takes what a person shall be told.
     """
@@ -225,6 +226,7 @@ class PlaneState:
     volumes: dict[str, Path] = field(default_factory=dict)
     blobs: dict[str, Path] = field(default_factory=dict)
     sandbox: Sandbox | None = None
+    data: Path | None = None
     left_behind: list[LeftBehind] = field(default_factory=list)
     notify: Callable[[str], None] = field(default=lambda text: None)
     _ids: Iterator[int] = field(default_factory=itertools.count)

@@ -13,6 +13,7 @@ from google.protobuf.empty_pb2 import Empty
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
+from mini.loopback import local_data
 from mini.loopback.files import FileServer
 from mini.loopback.state import PlaneState, look_up
 
@@ -100,6 +101,7 @@ class Volumes:
             volume_id = self.state.new_id("vo")
             path = self.state.path("volumes", volume_id)
             path.mkdir()
+            local_data.fill(self.state.data, name, path)
             self.state.volumes[volume_id] = path
             if name:
                 self.state.named["volume", name] = volume_id

@@ -14,10 +14,10 @@ from typing import Any, Self
 
 from mini.apparatus.base import Apparatus
 from mini.apparatus.groups import Image
-from mini.apparatus.modal import container, extra, ledger, preflight, resources
+from mini.apparatus.modal import container, explain, extra, ledger, preflight, resources
 from mini.apparatus.modal.archive import unpack
 from mini.apparatus.modal.client import valid_name
-from mini.apparatus.modal.image import build, installed, source
+from mini.apparatus.modal.image import build, installed, left_out, source
 from mini.apparatus.modal.image.plan import Plan, plan, too_large
 from mini.apparatus.modal.image.requirements import Requirements
 from mini.apparatus.modal.plugin import ModalOptions
@@ -213,7 +213,10 @@ class ModalApparatus(Apparatus):
 
     def _container(self, options: ModalOptions) -> tuple[Any, Mapping[str, str]]:
         """The image for some options, and what its containers find in their environment."""
-        return self._viewing(options)._ensure_image(), {container.APPARATUS: self.kind}
+        view = self._viewing(options)
+        image, known = view._ensure_image(), {container.APPARATUS: self.kind}
+        made = view.plan()
+        return image, {**known, **({explain.LEFT_OUT: left_out.describe(made, self._project)} if made else {})}
 
     @property
     def width(self) -> int:

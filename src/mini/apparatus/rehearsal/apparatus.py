@@ -5,16 +5,18 @@ from __future__ import annotations
 import atexit
 import functools
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mini.apparatus.modal.apparatus import ModalApparatus
 from mini.apparatus.modal.image.plan import Plan
 from mini.apparatus.modal.plugin import ModalOptions
-from mini.apparatus.rehearsal import choice
+from mini.apparatus.rehearsal import choice, findings
 from mini.apparatus.rehearsal.isolation import packages
 from mini.apparatus.rehearsal.plugin import RehearsalOptions
+from mini.job import Job
+from mini.runs.folder import RunFolder
 
 
 class RehearsalApparatus(ModalApparatus):
@@ -43,7 +45,7 @@ class RehearsalApparatus(ModalApparatus):
 
     def __init__(self, name: str = "mini", *, project: Path | None = None, **options: Any) -> None:
         super().__init__(name, project=project, **options)
-        self._stage = _Stage(self.options.isolated, network=self.options.network)
+        self._stage = _Stage(self.options.isolated, self._project, network=self.options.network)
 
     def require_detachable(self) -> None:
         """A driver process can have a control plane of its own."""
@@ -58,6 +60,28 @@ class RehearsalApparatus(ModalApparatus):
         """The control plane, once it is there."""
         self._session.client()
         return self._stage.loopback
+
+    def collect(self, folder: RunFolder, jobs: Sequence[Job]) -> None:
+        """As on Modal; and what was seen that is no failure here is said.
+
+        Args:
+            folder: The run.
+            jobs: Those of its jobs that ran here.
+        """
+        super().collect(folder, jobs)
+        if self._stage.isolation != "sandbox":
+            return
+        plane = self.loopback.plane
+        known = findings.outcomes(jobs)
+        tasks = {outcome.where.get("task") for outcome in known.values()}
+        written = [file for file in plane.left_behind() if file.task_id in tasks]
+        peaks = {task: peak for task, peak in plane.peaks().items() if task in tasks}
+        for line in (
+            *findings.vanished(written, known),
+            *findings.memory(peaks, self.options),
+            *findings.disk(written, self.options),
+        ):
+            choice.say(line)
 
     def _container(self, options: ModalOptions) -> tuple[Any, Mapping[str, str]]:
         image, known = super()._container(options)
@@ -77,9 +101,9 @@ class RehearsalApparatus(ModalApparatus):
 class _Stage:
     """The control plane of an apparatus and its views."""
 
-    def __init__(self, isolated: str | None, *, network: bool) -> None:
+    def __init__(self, isolated: str | None, project: Path, *, network: bool) -> None:
         self.loopback: Any = None
-        self._isolated, self._network = isolated, network
+        self._isolated, self._project, self._network = isolated, project, network
         self._lock = threading.Lock()
 
     @functools.cached_property
@@ -103,6 +127,7 @@ class _Stage:
             if self.loopback is None:
                 self.loopback = Loopback(
                     sandbox=choice.sandbox(network=self._network) if self.isolation == "sandbox" else None,
+                    data=choice.data(self._project),
                     notify=choice.say,
                 ).__enter__()
                 atexit.register(self.close)

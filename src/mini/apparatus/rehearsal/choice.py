@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -63,6 +64,19 @@ def sandbox(*, network: bool) -> Sandbox:
     )
 
 
+def data(project: Path) -> Path:
+    """The folder with what named secrets and volumes begin with; that git sees a secret there is said.
+
+    Args:
+        project: The project's folder.
+    """
+    folder = project / ".mini"
+    secrets = sorted((folder / "secrets").glob("*.env"))
+    if secrets and _git_sees(secrets[0]):
+        say(f"{secrets[0].relative_to(project)} is not ignored by git: add `.mini/` to .gitignore")
+    return folder
+
+
 def digest(requirements: Requirements) -> str:
     """Of the file with the pins that is part of the image."""
     return hashlib.sha256(pins_file(requirements).read_bytes()).hexdigest()
@@ -77,6 +91,17 @@ def own_environment(requirements: Requirements) -> Path:
     """The layer with what this package needs, as it is installed here, for an image of the user's own."""
     found = [distributions.find(pin.name) for pin in requirements.pins]
     return trees.copies(one for one in found if one is not None)
+
+
+def _git_sees(file: Path) -> bool:
+    """Whether a file is in a git repository that does not ignore it."""
+    try:
+        done = subprocess.run(
+            ["git", "check-ignore", "-q", file.name], cwd=file.parent, capture_output=True, check=False
+        )
+    except OSError:  # no git
+        return False
+    return done.returncode == 1
 
 
 @functools.cache
