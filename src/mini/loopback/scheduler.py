@@ -260,7 +260,7 @@ class Scheduler:
         function = container.function
         for item in list(container.current.values()) if container.out_of_memory else ():
             limit = function.created.resources.memory_mb_max
-            why = f"Container {container.task_id} was killed: it ran out of memory (OOM), of which it may have {limit} MiB"
+            why = f"Container {container.task_id} was killed: it ran out of memory (OOM); its limit is {limit} MiB"
             self.finish(item, _RESULT(status=_RESULT.GENERIC_STATUS_FAILURE, exception=why))
             container.current.pop(item.id)
         for item in list(container.current.values()):
