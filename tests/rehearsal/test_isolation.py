@@ -70,7 +70,7 @@ def test_a_container_has_a_root_of_its_own_and_the_control_plane_hands_it_large_
         import os
         import sys
 
-        return sorted(os.listdir("/home")), sys.executable, os.environ.get("SECRET_OF_THIS_SHELL"), len(data)
+        return list(Path("/home").iterdir()), sys.executable, os.environ.get("SECRET_OF_THIS_SHELL"), len(data)
 
     os.environ["SECRET_OF_THIS_SHELL"] = "1"
     try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mini.loopback import cgroups, sandbox
+from mini.loopback import cgroups, kernel_log, sandbox
 from mini.loopback.cgroups import MemoryLimit
 from mini.loopback.files import FileServer
 from mini.loopback.layers import Builder
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # -X faulthandler: where a library crashes, the lines of Python that led there are printed.
 _START = (sandbox.PYTHON, "-X", "faulthandler", "-m", "modal._container_entrypoint")
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 _HOSTS = "127.0.0.1 localhost modal\n::1 localhost\n"
 
 
@@ -57,6 +58,7 @@ class Sandboxes:
         self._state, self._given, self._builder, self._files = state, given, builder, files
         self._networks: dict[str, OwnNetwork] = {}
         self._limits: dict[str, MemoryLimit] = {}
+        self._inside: dict[str, int] = {}
         self._serving: set[asyncio.Task[None]] = set()
 
     async def start(
@@ -131,10 +133,16 @@ class Sandboxes:
         """See how much memory a container has had at most."""
         inside = sandbox.inner(container.process.pid) if container.process is not None else None
         if inside is not None:
+            self._inside[container.task_id] = inside
             container.peak = max(container.peak, cgroups.peak(inside))
 
-    def end(self, container: Container) -> None:
-        """A container is gone: see why, and what it leaves that nobody keeps."""
+    def end(self, container: Container, returncode: int) -> str:
+        """A container is gone: see why, and what it leaves that nobody keeps.
+
+        Returns:
+            The library in which it crashed, if it did and that is known.
+        """
+        inside = self._inside.pop(container.task_id, None)
         limit = self._limits.pop(container.task_id, None)
         if limit is not None:
             container.out_of_memory = limit.exceeded
@@ -143,6 +151,22 @@ class Sandboxes:
         if network is not None:
             network.close()
         self._state.left_behind += self.left_behind(container)
+        self._keep_compiled(container)
+        return kernel_log.crashed_in(inside) if inside is not None and -returncode in _CRASHES else ""
+
+    def _keep_compiled(self, container: Container) -> None:
+        """Keep the modules that a container compiled beside those of the layer they are of, for those that follow."""
+        layers = (*self._given.base, *self._given.environments.values())
+        upper = container.root / "written"
+        for cached in (*upper.glob("usr/local/lib/**/__pycache__/*.pyc"), *upper.glob("pkg/**/__pycache__/*.pyc")):
+            below = cached.relative_to(upper)
+            source = below.parent.parent / f"{below.name.split('.')[0]}.py"
+            for layer in layers:
+                if (layer / source).is_file():
+                    with contextlib.suppress(OSError):  # another has it, or it is on another disk
+                        (layer / below).parent.mkdir(exist_ok=True)
+                        os.link(cached, layer / below)
+                    break
 
     @staticmethod
     def left_behind(container: Container) -> list[LeftBehind]:

@@ -72,6 +72,8 @@ class Scheduler:
         """The next input of a container, when there is one; None if it shall end."""
         if not container.ready:
             container.ready = True
+            if self.sandboxes is not None:
+                self.sandboxes.measure(container)
             container.function.crashes.started()
             self._scale(container.function)
         item = await self._wait_for_input(container)
@@ -198,9 +200,8 @@ class Scheduler:
                 if container.stopping:  # in the meantime
                     container.kill()
                 returncode = await container.process.wait()
-                died = crashes.describe(returncode, container.process.tail)
-                if self.sandboxes is not None:
-                    self.sandboxes.end(container)
+                place = self.sandboxes.end(container, returncode) if self.sandboxes is not None else ""
+                died = crashes.describe(returncode, container.process.tail, place)
                 left_out = [name for view in container.views.values() for name in view.end(commit=returncode == 0)]
                 if left_out:
                     said = f"not on the volume, as neither files nor folders: {', '.join(left_out)}\n"

@@ -98,7 +98,8 @@ def client() -> Path:
             own = one.metadata["Name"].lower() in ("modal", "synchronicity")
             distributions.copy(one, tree / ("pkg" if own else _DEPENDENCIES))
         (tree / "pkg/sitecustomize.py").write_text(_SITECUSTOMIZE)
-        _compile(tree)
+        for folder in ("pkg", _DEPENDENCIES):
+            _take_compiled(tree / folder)
 
     return _kept("client", repr(sorted(f"{one.metadata['Name']} {one.version}" for one in found)), fill)
 
@@ -112,7 +113,7 @@ def packages(folder: Path) -> Path:
 
     def fill(tree: Path) -> None:
         _link_tree(folder, tree / _SITE, without=("bin", ".lock"))
-        _compile(tree)
+        _take_compiled(tree / _SITE)
         for script in sorted((folder / "bin").glob("*")):
             _script(script, tree / "usr/local/bin" / script.name)
 
@@ -126,7 +127,7 @@ def copies(found: Iterable[Distribution]) -> Path:
     def fill(tree: Path) -> None:
         for one in chosen:
             distributions.copy(one, tree / _SITE)
-        _compile(tree)
+        _take_compiled(tree / _SITE)
 
     return _kept("copies", repr(sorted(f"{one.metadata['Name']} {one.version}" for one in chosen)), fill)
 
@@ -185,11 +186,29 @@ def _copied(source: str, target: str) -> None:
     _link(Path(source), Path(target))
 
 
-def _compile(tree: Path) -> None:
-    """Compile what is not compiled yet, as uv does on Modal: containers keep nothing of what they compile."""
-    subprocess.run(
-        [sys.executable, "-I", "-m", "compileall", "-q", "-j", "0", "-s", str(tree), "-p", "/", str(tree)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
+def _take_compiled(site: Path) -> None:
+    """Take over what is compiled here of the same modules: to compile a whole environment takes half a minute.
+
+    What is missing is compiled by a container that needs it, and kept (`mini.loopback.sandboxes`).
+
+    Args:
+        site: A folder of the path in a tree.
+    """
+    here = Path(sysconfig.get_path("purelib"))
+    for folder, _, names in os.walk(site):
+        below = Path(folder).relative_to(site)
+        for name in names:
+            if name.endswith(".py"):
+                cached = f"__pycache__/{name[:-3]}.{sys.implementation.cache_tag}.pyc"
+                known, target = here / below / cached, Path(folder, cached)
+                if known.is_file() and not target.exists() and _is_same(here / below / name, Path(folder, name)):
+                    target.parent.mkdir(exist_ok=True)
+                    _link(known, target)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        first, second = one.stat(), other.stat()
+    except OSError:
+        return False
+    return (first.st_size, int(first.st_mtime)) == (second.st_size, int(second.st_mtime))
