@@ -32,7 +32,7 @@ JOBS = [
     Plant("folder_without_python", "`src/assets/` has no Python file and is not shipped"),
     Plant("ignored_by_git", "`src/defects/table.ignored` is not shipped: ignored by git"),
     Plant("looks_like_a_secret", "`src/defects/.env` is not shipped: looks like a secret"),
-    Plant("home", "home folder of the machine"),
+    Plant("home", "home folder of the machine|is not in the container"),
     Plant("home_by_tilde", "is not in the container"),
     Plant("left_in_tmp", "is not in the container: it has nothing of this machine"),
     Plant("config_of_the_checkout", SENT),

@@ -121,7 +121,7 @@ def _library(error: BaseException) -> str | None:
 
 def _variable(error: BaseException) -> str | None:
     name = None
-    if isinstance(error, KeyError) and _raised_in(error, "os.py") and error.args:
+    if isinstance(error, KeyError) and _raised_in(error, "os.py", "<frozen os>") and error.args:
         name = error.args[0]
     else:
         match = re.search(r"Environment variable '(\w+)' not found", str(error))
@@ -223,7 +223,7 @@ def _read_only(error: BaseException) -> str | None:
 
 
 _REASONS: tuple[Callable[[BaseException], str | None], ...] = (
-    *(_module, _distribution, _library, _variable, _program, _network, _gpu, _file, _memory, _signal, _read_only),
+    *(_distribution, _module, _library, _variable, _program, _network, _gpu, _file, _memory, _signal, _read_only),
 )
 
 
