@@ -43,6 +43,7 @@ from mini.launcher.plain import SINGLE
 from mini.launcher.resume import Earlier, Policy, make_key, place_columns
 from mini.launcher.spec import Spec
 from mini.limits import Limits, duration
+from mini.report.run_page import at_end
 from mini.runs import manifest, masking
 from mini.runs.folder import RunFolder
 
@@ -373,6 +374,8 @@ class Sweep:
         counts = dict(table["state"].value_counts().iter_rows())
         total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
         out.print(f"{total} → {os.path.relpath(self._folder.path)}/results.parquet", soft_wrap=True)
+        if complaint := at_end(self._folder, table.height, wanted.report):
+            out.print(complaint, style="yellow")
 
 
 def _data(config: DictConfig) -> tuple[str, ...]:

@@ -7,6 +7,7 @@
 <run>/driver.json           where a detached run goes on
 <run>/driver.pkl            the encoded jobs of a detached run
 <run>/driver.log            what its driver printed
+<run>/retry.log             what a retry printed that was begun from `mini ui`
 <run>/cancel                somebody wants the run to stop
 <run>/<job>/record.json     the outcome: one line, written once, at the end
 <run>/<job>/live.json       how far the job is; a cache that may vanish
@@ -15,6 +16,7 @@
 <run>/<job>/log.txt         stdout, stderr and logging, as it happened
 <run>/<job>/metrics.parquet a table the job wrote, if it wrote one
 <run>/results.parquet       one row for each job
+<run>/report.html           the same and more, to be looked at
 """
 
 VERSION = 1
@@ -28,6 +30,7 @@ LOG = "log.txt"
 HISTORY = "history.csv"
 TABLE = "metrics.parquet"
 RESULTS = "results.parquet"
+REPORT = "report.html"
 VALUE = "value.pkl"
 RECORDS = "records"
 CANCEL = "cancel"
@@ -35,6 +38,7 @@ CODE = "code.json"
 DRIVER = "driver.json"
 PARCELS = "driver.pkl"
 DRIVER_LOG = "driver.log"
+RETRY_LOG = "retry.log"
 MULTIRUN = "multirun.yaml"
 """Written by Hydra's sweeper."""
 
