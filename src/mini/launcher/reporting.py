@@ -8,6 +8,7 @@ from mini import combine
 from mini.apparatus.groups import Results
 from mini.display import terminal
 from mini.job import State
+from mini.report.run_page import at_end
 from mini.runs.folder import RunFolder
 
 
@@ -35,3 +36,5 @@ def show(folder: RunFolder, wanted: Results) -> None:
     counts = dict(table["state"].value_counts().iter_rows())
     total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     out.print(f"{total} → {os.path.relpath(folder.path)}/results.parquet", soft_wrap=True)
+    if complaint := at_end(folder, table.height, wanted.report):
+        out.print(complaint, style="yellow")
