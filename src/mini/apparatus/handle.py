@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mini import combine, project
 from mini.apparatus import registry
-from mini.apparatus.driver_process import start_driver
+from mini.apparatus.drivers import start_driver
 from mini.apparatus.plugin import Attached, Seen
 from mini.combine import best
 from mini.display import figures, notebook

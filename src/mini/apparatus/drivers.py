@@ -1,4 +1,4 @@
-"""Starting the process that drives a run whose beginner may go."""
+"""Starting the process that drives a run when whoever began it is gone."""
 
 from __future__ import annotations
 
