@@ -68,6 +68,11 @@ class ContainerRequests:
                 break
         return api_pb2.FunctionGetInputsResponse(inputs=[_given(item) for item in items])
 
+    async def FunctionGetDynamicConcurrency(
+        self, request: api_pb2.FunctionGetDynamicConcurrencyRequest
+    ) -> api_pb2.FunctionGetDynamicConcurrencyResponse:
+        return api_pb2.FunctionGetDynamicConcurrencyResponse(concurrency=request.max_concurrency)
+
     async def FunctionPutOutputs(self, request: api_pb2.FunctionPutOutputsRequest) -> Empty:
         for output in request.outputs:
             item = self.container.current.pop(output.input_id, None)

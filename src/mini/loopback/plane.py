@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import shutil
 import ssl
 import tempfile
@@ -19,13 +18,17 @@ from mini.loopback.apps import Apps
 from mini.loopback.calls import Calls
 from mini.loopback.container_requests import ContainerRequests
 from mini.loopback.containers import Container
-from mini.loopback.dicts import Dicts, Queues
+from mini.loopback.dicts import Dicts
+from mini.loopback.environments import Environments
 from mini.loopback.files import FileServer
 from mini.loopback.functions import Functions
+from mini.loopback.images import Images
 from mini.loopback.logs import Logs
+from mini.loopback.named_secrets import Secrets
 from mini.loopback.objects import Objects
+from mini.loopback.queues import Queues
 from mini.loopback.scheduler import Scheduler
-from mini.loopback.service import Service
+from mini.loopback.service import Service, quiet
 from mini.loopback.state import Faults, PlaneState
 from mini.loopback.volumes import Volumes
 from mini.machine import cores
@@ -73,7 +76,7 @@ class ControlPlane:
 
     async def start(self) -> None:
         """Begin to serve."""
-        logging.getLogger("grpclib").setLevel(logging.WARNING)  # it tells of each caller that went
+        quiet()
         self._files = FileServer(self.state.bytes_in)
         await self._files.start()
         self._scheduler = Scheduler(self.state, self._container_server, cores())
@@ -86,8 +89,12 @@ class ControlPlane:
             Dicts(self.state),
             Queues(self.state),
             Volumes(self.state, self._files),
-            Objects(self.state, self._files, sign_in=self._sign_in),
+            Objects(self.state, self._files),
+            Images(self.state, self._scheduler),
+            Secrets(self.state),
+            Environments(self.state, sign_in=self._sign_in),
         )
+        self._watch = asyncio.ensure_future(self._apps.end_the_silent())
         self._server = Server([Service(self.state, *self._handlers)])
         await self._server.start("127.0.0.1", self._port, ssl=self._certificate)
         assert self._server._server is not None
@@ -96,6 +103,7 @@ class ControlPlane:
 
     async def stop(self) -> None:
         """End every container and stop to serve."""
+        self._watch.cancel()
         await self._scheduler.close()
         self._server.close()
         with contextlib.suppress(TimeoutError):

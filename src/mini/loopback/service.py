@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -26,7 +27,33 @@ _NOT_OFFERED = {
     "Workspace": "workspaces",
     "Domain": "web endpoints",
     "Flash": "web endpoints",
+    "Endpoint": "endpoints",
+    "Server": "servers",
+    "Cluster": "clusters",
+    "PersistentSandbox": "sandboxes",
+    "ContainerCheckpoint": "memory snapshots",
+    "AuditLog": "audit logs",
+    "ServiceUser": "service users",
+    "WebhookToken": "proxy tokens",
+    "EnvironmentBilling": "billing",
+    "EnvironmentRole": "roles",
+    "EnvironmentGetRoles": "roles",
+    "Metrics": "metrics",
+    "AppRollback": "earlier versions of an app",
+    "AppRollover": "earlier versions of an app",
+    "AppPromote": "earlier versions of an app",
 }
+
+
+def quiet() -> None:
+    """Let grpclib not tell of each caller that went; errors of handlers it still tells."""
+    logging.getLogger("grpclib").setLevel(logging.WARNING)
+    logging.getLogger("grpclib.server").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    # A caller that goes while its answer is under way: the same as one that goes while it waits.
+    return record.msg != "Failed to handle cancellation"
 
 
 class Service:
