@@ -20,6 +20,7 @@ from mini.loopback.container_requests import ContainerRequests
 from mini.loopback.containers import Container
 from mini.loopback.dicts import Dicts
 from mini.loopback.environments import Environments
+from mini.loopback.far import Relay
 from mini.loopback.files import FileServer
 from mini.loopback.functions import Functions
 from mini.loopback.images import Images
@@ -47,6 +48,7 @@ class ControlPlane:
         port: The port; 0 for any.
         certificate: To serve gRPC over TLS.
         sign_in: Whether it gives its token to whoever asks, as `modal token new` does: for tests of that alone.
+        round_trip: Seconds a round trip of its clients takes; its containers are near.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class ControlPlane:
         certificate: ssl.SSLContext | None = None,
         *,
         sign_in: bool = False,
+        round_trip: float = 0.0,
     ) -> None:
+        self._relays = [Relay(round_trip), Relay(round_trip)] if round_trip else []
         self._certificate, self._port, self._sign_in = certificate, port, sign_in
         self._folder = Path(tempfile.mkdtemp(prefix="mini-", dir=folder))  # with mode 0700
         short = self._folder if len(str(self._folder)) < _SOCKET else Path(tempfile.mkdtemp(prefix="mini-", dir="/tmp"))
@@ -77,7 +81,7 @@ class ControlPlane:
     async def start(self) -> None:
         """Begin to serve."""
         quiet()
-        self._files = FileServer(self.state.bytes_in)
+        self._files = FileServer(self.state.bytes_in, self._relays[0] if self._relays else None)
         await self._files.start()
         self._scheduler = Scheduler(self.state, self._container_server, cores())
         self._apps = Apps(self.state, self._scheduler)
@@ -96,9 +100,11 @@ class ControlPlane:
         )
         self._watch = asyncio.ensure_future(self._apps.end_the_silent())
         self._server = Server([Service(self.state, *self._handlers)])
-        await self._server.start("127.0.0.1", self._port, ssl=self._certificate)
+        await self._server.start("127.0.0.1", 0 if self._relays else self._port, ssl=self._certificate)
         assert self._server._server is not None
         port = self._server._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+        if self._relays:
+            port = await self._relays[1].start(port, self._port)
         self.url = f"http{'s' if self._certificate else ''}://127.0.0.1:{port}"
 
     async def stop(self) -> None:
@@ -108,6 +114,8 @@ class ControlPlane:
         self._server.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._server.wait_closed(), 5)
+        for relay in self._relays[1:]:
+            await relay.stop()
         await self._files.stop()
         for folder in {self._folder, self.state.sockets.parent}:
             shutil.rmtree(folder, ignore_errors=True)
@@ -124,12 +132,18 @@ class Loopback:
         folder: As for `ControlPlane`.
         certificate: As for `ControlPlane`.
         sign_in: As for `ControlPlane`.
+        round_trip: As for `ControlPlane`.
     """
 
     def __init__(
-        self, folder: Path | None = None, certificate: ssl.SSLContext | None = None, *, sign_in: bool = False
+        self,
+        folder: Path | None = None,
+        certificate: ssl.SSLContext | None = None,
+        *,
+        sign_in: bool = False,
+        round_trip: float = 0.0,
     ) -> None:
-        self.plane = ControlPlane(folder, certificate=certificate, sign_in=sign_in)
+        self.plane = ControlPlane(folder, certificate=certificate, sign_in=sign_in, round_trip=round_trip)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mini-loopback", daemon=True)
         self._running = False

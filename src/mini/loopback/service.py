@@ -45,6 +45,13 @@ _NOT_OFFERED = {
 }
 
 
+def calls() -> list[str]:
+    """The names of all calls that the installed client may make, from its own description of the service."""
+    from modal_proto.api_grpc import ModalClientBase
+
+    return sorted(ModalClientBase.__abstractmethods__)
+
+
 def quiet() -> None:
     """Let grpclib not tell of each caller that went; errors of handlers it still tells."""
     logging.getLogger("grpclib").setLevel(logging.WARNING)
@@ -71,7 +78,7 @@ class Service:
     def __mapping__(self) -> dict[str, Handler]:
         from modal_proto.api_grpc import ModalClientBase
 
-        # Every call the client may make is there; the names come from its own description of the service.
+        # Every call the client may make is there.
         template = type("Template", (ModalClientBase,), dict.fromkeys(ModalClientBase.__abstractmethods__))
         described: dict[str, Handler] = template().__mapping__()
         return {
@@ -88,7 +95,7 @@ class Service:
             self._state.requests[name] += 1
             self._state.bytes_in[name] += request.ByteSize() if request is not None else 0
             if not self._inside:
-                await self._disturb()
+                await self._disturb(name)
             if handler is None:
                 raise GRPCError(Status.UNIMPLEMENTED, _unknown(name))
             if cardinality is Cardinality.UNARY_STREAM:
@@ -116,13 +123,17 @@ class Service:
         if self._state.faults.refuse_token or not all(right):
             raise GRPCError(Status.UNAUTHENTICATED, "Token ID is invalid")
 
-    async def _disturb(self) -> None:
+    async def _disturb(self, name: str) -> None:
         faults = self._state.faults
         if faults.delay:
             await asyncio.sleep(faults.delay)
         if faults.drop_first:
             faults.drop_first -= 1
             raise GRPCError(Status.UNAVAILABLE, "the connection was dropped")
+        refusal = faults.refuse.get(name)
+        if refusal is not None and refusal.times != 0:
+            refusal.times = None if refusal.times is None else refusal.times - 1
+            raise GRPCError(refusal.status, f"{name} is refused, as the control plane on loopback was asked to")
 
 
 def _unknown(name: str) -> str:

@@ -31,6 +31,14 @@ MAIN = "main"
 
 
 @dataclass
+class Refusal:
+    """What a call is answered that shall fail, and how many more times; None for ever."""
+
+    status: Status = Status.PERMISSION_DENIED
+    times: int | None = None
+
+
+@dataclass
 class Faults:
     """What shall go wrong, on request of a test.
 
@@ -40,6 +48,7 @@ class Faults:
             `preempt_grace`. The input goes to another container and loses no attempt. 0 never.
         preempt_grace: Seconds a preempted container has to end by itself; Modal gives about 30.
         cold_start: Seconds a container takes before its process begins.
+        refuse: Calls of clients that are refused, by their name.
         refuse_token: Refuse whatever token comes.
         delay: Seconds before each answer.
         drop_first: How many calls lose their connection first.
@@ -53,6 +62,7 @@ class Faults:
     preempt_every: int = 0
     preempt_grace: float = 30.0
     cold_start: float = 0.0
+    refuse: dict[str, Refusal] = field(default_factory=dict)
     refuse_token: bool = False
     delay: float = 0.0
     drop_first: int = 0
