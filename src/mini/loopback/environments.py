@@ -72,6 +72,14 @@ class Environments:
             del self.state.named[key]
         return Empty()
 
+    # Hints after an unknown name: there are none.
+
+    async def ObjectSuggest(self, _: api_pb2.ObjectSuggestRequest) -> api_pb2.ObjectSuggestResponse:
+        return api_pb2.ObjectSuggestResponse()
+
+    async def CliCommandSuggest(self, _: api_pb2.CliCommandSuggestRequest) -> api_pb2.CliCommandSuggestResponse:
+        return api_pb2.CliCommandSuggestResponse()
+
     # Tokens.
 
     async def TokenFlowCreate(self, _: api_pb2.TokenFlowCreateRequest) -> api_pb2.TokenFlowCreateResponse:

@@ -29,12 +29,18 @@ from mini.loopback.named_secrets import Secrets
 from mini.loopback.objects import Objects
 from mini.loopback.queues import Queues
 from mini.loopback.scheduler import Scheduler
-from mini.loopback.service import Service, quiet
+from mini.loopback.service import Service, calls, quiet
 from mini.loopback.state import Faults, PlaneState
 from mini.loopback.volumes import Volumes
 from mini.machine import cores
 
 _SOCKET = 70  # characters a folder's path may have for a unix socket in it: macOS takes about a hundred in all
+_HANDLERS = (Apps, Functions, Calls, Logs, Dicts, Queues, Volumes, Objects, Images, Secrets, Environments)
+
+
+def answered() -> set[str]:
+    """The names of the calls of Modal's protocol that are answered, to a client or to a container."""
+    return {name for name in calls() if any(hasattr(one, name) for one in (*_HANDLERS, ContainerRequests))}
 
 
 class ControlPlane:

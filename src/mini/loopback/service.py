@@ -16,33 +16,47 @@ from mini.loopback.state import PlaneState
 
 _TOKEN_FLOW = ("TokenFlowCreate", "TokenFlowWait")  # whoever asks for a token has none; the handlers refuse by default
 
-# What is not offered, by how the names of its calls begin; so that a program that needs it hears what it is.
+# What is not offered, by how the names of its calls begin, so that a program that needs it hears what it is; of several
+# that fit the longest counts.
 _NOT_OFFERED = {
-    "AuthToken": "sandboxes",
-    "Sandbox": "sandboxes",
-    "SharedVolume": "network file systems",
-    "TaskCluster": "clusters",
-    "Tunnel": "tunnels",
-    "Proxy": "proxies",
-    "Workspace": "workspaces",
-    "Domain": "web endpoints",
-    "Flash": "web endpoints",
-    "Endpoint": "endpoints",
-    "Server": "servers",
-    "Cluster": "clusters",
-    "PersistentSandbox": "sandboxes",
-    "ContainerCheckpoint": "memory snapshots",
-    "AuditLog": "audit logs",
-    "ServiceUser": "service users",
-    "WebhookToken": "proxy tokens",
-    "EnvironmentBilling": "billing",
-    "EnvironmentRole": "roles",
-    "EnvironmentGetRoles": "roles",
-    "Metrics": "metrics",
-    "AppRollback": "earlier versions of an app",
-    "AppRollover": "earlier versions of an app",
-    "AppPromote": "earlier versions of an app",
+    "sandboxes": ("AuthToken", "PersistentSandbox", "Sandbox"),
+    "clusters": ("Cluster", "TaskCluster"),
+    "web endpoints": ("Curl", "Domain", "Flash", "FunctionGetFlash"),
+    "servers": ("ContainerServer", "Endpoint", "Server"),
+    "memory snapshots": ("ContainerCheckpoint",),
+    "shells in containers": ("ContainerExec", "ContainerFilesystem", "FunctionStartPty", "TaskGetCommandRouter"),
+    "network file systems": ("SharedVolume",),
+    "tunnels": ("Tunnel",),
+    "proxies": ("Proxy",),
+    "proxy tokens": ("WebhookToken",),
+    "named images": ("ImageDelete", "ImageGetByTag", "ImageList", "ImageName", "ImagePublish", "ImageTag"),
+    "earlier versions of an app": ("AppPromote", "AppRollback", "AppRollover"),
+    "streams into functions": ("FunctionCallGetDataIn",),
+    "the input plane": ("Attempt", "Map"),
+    "statistics": (
+        *("AppGetTimeRange", "FunctionCallCount", "FunctionCallFetch", "FunctionCallList", "FunctionGetMetrics"),
+        *("FunctionGetTimeRange", "FunctionListVariants", "Metrics", "TaskCurrent"),
+    ),
+    "workspaces": ("AuditLog", "ServiceUser", "Template", "Token", "UserGroup", "Workspace"),
+    "settings of environments": ("EnvironmentBilling", "EnvironmentGet", "EnvironmentRole", "EnvironmentSet"),
+    "names that change": ("EnvironmentUpdate",),
+    "calls of other clients than Modal's for Python": (
+        *("AppDeploy", "AppGetObjects", "AppLookup", "AppSetObjects", "ContainerLog", "ContainerReload"),
+        *("FunctionAsync", "FunctionBlob", "FunctionGetSerialized", "VolumeGetFile"),
+    ),
 }
+
+
+def not_offered(name: str) -> str | None:
+    """What a call belongs to that is not offered here; None where that is not known.
+
+    Args:
+        name: Of the call.
+    """
+    fitting = [
+        (len(start), what) for what, starts in _NOT_OFFERED.items() for start in starts if name.startswith(start)
+    ]
+    return max(fitting)[1] if fitting else None
 
 
 def calls() -> list[str]:
@@ -137,5 +151,5 @@ class Service:
 
 
 def _unknown(name: str) -> str:
-    what = next((what for start, what in _NOT_OFFERED.items() if name.startswith(start)), None)
+    what = not_offered(name)
     return f"the control plane on loopback does not know {name}" + (f": it does not offer {what}" if what else "")
