@@ -60,7 +60,7 @@ def results(request):
         }
 
 
-@pytest.mark.parametrize(("path", "way"), cases())
+@pytest.mark.parametrize(("path", "way"), list(cases()))
 def test_a_program(results, path, way):
     refused = path.read_text().splitlines()[0].strip('"').partition("refused: ")[2]
     shown, code = results[path, way].result()
