@@ -45,6 +45,7 @@ class Container:
         failure: Why it could not start, where it could say so.
         definition: What it was started with; its function may have been deployed anew since.
         started: When, in Unix seconds.
+        waits: How many of its calls wait for what others do.
     """
 
     task_id: str
@@ -65,6 +66,7 @@ class Container:
     failure: api_pb2.GenericResult | None = None
     definition: api_pb2.Function | None = None
     started: float = field(default_factory=time.time)
+    waits: int = 0
 
     def stop(self) -> None:
         """Give it no further input; if it waits for one it is told to end."""

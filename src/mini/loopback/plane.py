@@ -128,7 +128,7 @@ class ControlPlane:
 
     def _container_server(self, container: Container) -> Server:
         own = ContainerRequests(self.state, self._scheduler, self._apps, container)
-        return Server([Service(self.state, own, *self._handlers, inside=True)])
+        return Server([Service(self.state, own, *self._handlers, inside=own.around)])
 
 
 class Loopback:

@@ -21,6 +21,7 @@ from mini.loopback.state import App, Function, Input, LogLine, PlaneState
 
 _RESULT = api_pb2.GenericResult
 _LOSSES = 8  # how often an input is given to another container after its own died; Modal's own limit
+_MOST = 100  # containers of a function that sets no limit, however many of them wait
 _TIMEOUT = 300  # seconds an attempt and a start may take, where the function says nothing; Modal's own
 _ANSWER = 1.0  # seconds a container that stops its own app has left
 
@@ -197,7 +198,9 @@ class Scheduler:
         if app.stopped or function.definition is None:
             return
         limits = scaling(function.created)
-        cap = 1 if function.crashes.deaths else limits.most or self.cores
+        # One that waits for others, as a function that calls itself does, must not keep these from starting.
+        waiting = sum(self.containers[task_id].waits > 0 for task_id in function.tasks)
+        cap = 1 if function.crashes.deaths else limits.most or min(self.cores + waiting, _MOST)
         least = limits.least if function.id in app.functions.values() else 0
         busy = sum(bool(self.containers[task_id].current) for task_id in function.tasks)
         wanted = max(len(function.queue) + busy if function.queue else 0, least)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from grpclib import GRPCError, Status
@@ -47,6 +49,10 @@ _NOT_OFFERED = {
 }
 
 
+Around = Callable[[str], AbstractContextManager[None]]
+"""Makes what a call is answered in, from the call's name."""
+
+
 def not_offered(name: str) -> str | None:
     """What a call belongs to that is not offered here; None where that is not known.
 
@@ -83,11 +89,13 @@ class Service:
     Args:
         state: The control plane's.
         handlers: The objects.
-        inside: Whether the callers are a container, whose socket nobody else reaches; all others send the token.
+        inside: For callers that are a container, whose socket nobody else reaches: what each of its calls is made in.
+            None for all others, which send the token.
     """
 
-    def __init__(self, state: PlaneState, *handlers: object, inside: bool = False) -> None:
-        self._state, self._handlers, self._inside = state, handlers, inside
+    def __init__(self, state: PlaneState, *handlers: object, inside: Around | None = None) -> None:
+        self._state, self._handlers, self._inside = state, handlers, inside is not None
+        self._around: Around = inside or (lambda _: contextlib.nullcontext())
 
     def __mapping__(self) -> dict[str, Handler]:
         from modal_proto.api_grpc import ModalClientBase
@@ -112,12 +120,13 @@ class Service:
                 await self._disturb(name)
             if handler is None:
                 raise GRPCError(Status.UNIMPLEMENTED, _unknown(name))
-            if cardinality is Cardinality.UNARY_STREAM:
-                items: AsyncIterator[Any] = handler(request)
-                async for item in items:
-                    await stream.send_message(item)
-            else:
-                await stream.send_message(await handler(request))
+            with self._around(name):
+                if cardinality is Cardinality.UNARY_STREAM:
+                    items: AsyncIterator[Any] = handler(request)
+                    async for item in items:
+                        await stream.send_message(item)
+                else:
+                    await stream.send_message(await handler(request))
 
         return answer
 
