@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import shutil
 import signal
 import sys
 import sysconfig
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +43,9 @@ class Container:
         preempted: Whether it is taken away, through no fault of its inputs.
         gone: Whether its process has ended.
         failure: Why it could not start, where it could say so.
+        definition: What it was started with; its function may have been deployed anew since.
+        started: When, in Unix seconds.
+        waits: How many of its calls wait for what others do.
     """
 
     task_id: str
@@ -59,6 +64,9 @@ class Container:
     preempted: bool = False
     gone: bool = False
     failure: api_pb2.GenericResult | None = None
+    definition: api_pb2.Function | None = None
+    started: float = field(default_factory=time.time)
+    waits: int = 0
 
     def stop(self) -> None:
         """Give it no further input; if it waits for one it is told to end."""
@@ -107,7 +115,7 @@ def prepare(state: PlaneState, container: Container, app: App) -> tuple[list[str
             function_def=function.created,
             serialized_params=function.parameters,
             app_layout=layout(state, app),
-            environment_name="main",
+            environment_name=app.environment,
         ).SerializeToString()
     )
     container.socket = state.sockets / container.task_id[-8:]
@@ -116,7 +124,8 @@ def prepare(state: PlaneState, container: Container, app: App) -> tuple[list[str
     if not private_mounts.available():  # what is below /root is in its working directory all the same
         mounts = {path: view for path, view in mounts.items() if not below_root(path)}
     command = private_mounts.command(mounts, root / "newroot", start) if mounts else start
-    return command, _environment(state, function, root, arguments, container.socket)
+    environment = _environment(state, function, root, arguments, container.socket)
+    return command, {**environment, "MODAL_ENVIRONMENT": app.environment}
 
 
 def remove(container: Container) -> None:
@@ -127,6 +136,8 @@ def remove(container: Container) -> None:
 
 def _lay_out(state: PlaneState, function: Function, root: Path) -> None:
     """Put the mounted files where a container finds them."""
+    for layer in _layers(state, function.created.image_id):
+        shutil.copytree(layer, root, dirs_exist_ok=True, symlinks=True)
     mounts = list(function.created.mount_ids)
     image = state.images.get(function.created.image_id)
     if image is not None and image.context_mount_id:
@@ -137,6 +148,16 @@ def _lay_out(state: PlaneState, function: Function, root: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(state.content("files", file.sha256_hex), target)
             target.chmod(file.mode or 0o644)
+
+
+def _layers(state: PlaneState, image_id: str) -> list[Path]:
+    """What functions left that ran in an image's build, the lowest layer first."""
+    image = state.images.get(image_id)
+    if image is None:
+        return []
+    below = [layer for base in image.base_images for layer in _layers(state, base.image_id)]
+    own = state.path("layers", image_id)
+    return [*below, own] if own.is_dir() else below
 
 
 def _environment(state: PlaneState, function: Function, root: Path, arguments: Path, socket: Path) -> dict[str, str]:
@@ -161,7 +182,6 @@ def _environment(state: PlaneState, function: Function, root: Path, arguments: P
         "MODAL_IS_REMOTE": "1",
         "MODAL_CONTAINER_ARGUMENTS_PATH": str(arguments),
         "MODAL_CONFIG_PATH": os.devnull,
-        "MODAL_ENVIRONMENT": "main",
     }
 
 
@@ -186,9 +206,7 @@ def _image_environment(state: PlaneState, image_id: str) -> dict[str, str]:
     for base in image.base_images:
         values |= _image_environment(state, base.image_id)
     for line in image.dockerfile_commands:
-        words = line.split(maxsplit=1)
-        if len(words) == 2 and words[0] == "ENV" and "=" in words[1]:
-            name, value = words[1].split("=", 1)
-            if name != "PATH":
-                values[name] = value.strip("'\"")
+        if line.startswith("ENV ") and "=" in line:
+            pairs = [word.split("=", 1) for word in shlex.split(line[4:]) if "=" in word]
+            values |= {name: value for name, value in pairs if name != "PATH"}
     return values
