@@ -130,7 +130,7 @@ class Task:
         if tried_again:
             self._before.current = replace(in_hand, attempt=in_hand.attempt + 1)
             return True
-        told = ranks.failure(self._spool, self._here)
+        told = ranks.failure(self._spool, self._here, before=True)
         kind, text = cause_of_death(int(os.environ.get(ENDED, "1")), memory_kills() > 0)
         failure = told or Failure(kind, text)
         state = State.FAILED if told else State.LOST
@@ -199,6 +199,8 @@ class Task:
         Returns:
             False: the task is over.
         """
+        if why == "end" and ranks.failure(self._spool, self._here, before=False) is not None:
+            os._exit(_AGAIN)  # Slurm ends this process because another of the job failed
         if why == "end" or self._spool.is_stopped(place):
             if self._spool.is_stopped(place):
                 stopped = Failure("Cancelled", "it was stopped before it finished")
