@@ -13,7 +13,7 @@ from mini import Job, State
 from mini.apparatus.slurm.apparatus import SlurmApparatus
 from mini.runs.folder import RunFolder
 
-pytestmark = pytest.mark.usefixtures("slurm")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("slurm")]
 
 
 @pytest.fixture
