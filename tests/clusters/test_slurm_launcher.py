@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.plugins import Plugins
-from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, LauncherTestSuite
+from hydra.test_utils.launcher_common_tests import LauncherTestSuite
 
 from mini import Run
 
@@ -28,14 +28,6 @@ class TestLauncher(LauncherTestSuite):
     pass
 
 
-@pytest.mark.parametrize(
-    ("launcher_name", "overrides"),
-    [("apparatus", ["hydra/sweeper=basic", "hydra.sweeper.max_batch_size=2", *SLURM])],
-)
-class TestBatches(BatchedSweeperTestSuite):
-    pass
-
-
 def test_a_study_of_optuna_runs_on_slurm(tmp_path):
     Path("conf").mkdir()
     Path("conf/config.yaml").write_text(
@@ -49,7 +41,7 @@ def test_a_study_of_optuna_runs_on_slurm(tmp_path):
         "def main(config):\n    return config.x**2\nif __name__ == '__main__':\n    main()\n"
     )
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "train.py", "apparatus=slurm", "hydra.sweep.dir=outputs/run"],
+        [sys.executable, "-W", "ignore", "train.py", "-m", "apparatus=slurm", "hydra.sweep.dir=outputs/run"],
         capture_output=True,
         text=True,
         timeout=250,

@@ -124,7 +124,7 @@ class Task:
         call = self._call(in_hand.place, in_hand.attempt)
         recorded = _recorded(call)  # it died between the record and its word of it
         tried_again = in_hand.attempt <= self._about.retries and not self._spool.is_stopped(in_hand.place)
-        if recorded is not None and (recorded.ok or recorded.state is State.CANCELLED or not tried_again):
+        if recorded is not None and (not recorded.state.is_failure or not tried_again):
             self._end(in_hand.place, recorded)
             return False
         if tried_again:
@@ -155,7 +155,7 @@ class Task:
             self._grouping.finished(outcome.seconds)
             if self._here.size > 1 and not outcome.ok:  # the other processes may wait for this one for ever
                 return self._end_with_others(place, attempt, outcome)
-            tried_again = not outcome.ok and outcome.state is not State.CANCELLED and attempt <= self._about.retries
+            tried_again = outcome.state.is_failure and attempt <= self._about.retries
             if not tried_again or self._spool.is_stopped(place):
                 self._end(place, outcome)
                 return True
@@ -163,7 +163,7 @@ class Task:
 
     def _end_with_others(self, place: int, attempt: int, outcome: Outcome) -> bool:
         """Say that a job of several processes failed, and end these; the next process goes on."""
-        if outcome.state is State.CANCELLED or attempt > self._about.retries:
+        if not outcome.state.is_failure or attempt > self._about.retries:
             self._end(place, outcome)
         sys.stdout.flush()
         os._exit(_AGAIN)
@@ -243,8 +243,7 @@ class Task:
         said = outcome if self._about.values or outcome.folder is None else replace(outcome, pickled=None)
         append(self._file, Ended(place, said))
         most = self._about.max_failures
-        failed = not outcome.ok and outcome.state is not State.CANCELLED
-        if most is not None and failed and self._spool.fail(place) >= most:
+        if most is not None and outcome.state.is_failure and self._spool.fail(place) >= most:
             self._stop_run()
 
     def _stop_run(self) -> None:
