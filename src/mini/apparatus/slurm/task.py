@@ -18,9 +18,10 @@ from mini.apparatus.slurm import ranks, scheduler
 from mini.apparatus.slurm.interruption import Preempted, Stopped, Watch, cause_of_death, memory_kills
 from mini.apparatus.slurm.script import ENDED, FINISHED, LEFT
 from mini.apparatus.slurm.spool import Began, Ended, Left, Spool, TaskLog, append
+from mini.apparatus.stream import pruned
 from mini.errors import CloudError, RecordError
 from mini.job import Failure, Outcome, State
-from mini.runs import records
+from mini.runs import live, records
 from mini.worker import capture, execution, isolation
 from mini.worker.pickling import Call
 
@@ -312,5 +313,8 @@ def _record(call: Call, state: State, failure: Failure, where: Mapping[str, Any]
         key=call.key,
     )
     if outcome.folder is not None:
+        if state is State.CANCELLED and live.is_pruned(Path(outcome.folder)):
+            said = live.read_live(outcome.folder) or {}
+            outcome = pruned(outcome, said.get("step"), said.get("total"))
         records.write_record(outcome, call.row)
     return outcome
