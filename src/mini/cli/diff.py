@@ -58,7 +58,7 @@ def diff_command(first: str, second: str, as_json: bool) -> int:
         for part, differences in found.items()
         for i, difference in enumerate(differences)
     ]
-    text.print_rows(("", "what", one.id, other.id), rows)
+    text.print_rows(("", "what", one.id, other.id), rows, folds=("what", one.id, other.id))
     return 0
 
 

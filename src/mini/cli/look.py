@@ -51,7 +51,7 @@ def ls_command(app: str | None, as_json: bool) -> int:
             if any(cells):
                 head.append(name)
                 rows = [[*row, cell] for row, cell in zip(rows, cells, strict=True)]
-        text.print_rows(head, rows, {"began": 2, "apparatus": 3, "note": 1})
+        text.print_rows(head, rows, {"began": 2, "apparatus": 3, "note": 1}, cut=("tags", "note"))
     for damage in damaged:
         print(f"warning: {printable(damage)}", file=sys.stderr)
     return int(bool(damaged))
@@ -167,7 +167,10 @@ def _print_status(one: Status, app: str | None) -> None:
         for job in shown
     ]
     if rows:
-        text.print_rows(("job", "state", "age", "progress", "given"), rows, {"age": 2, "given": 1})
+        ranks, cut = {"age": 2, "given": 1}, ("progress", "given")
+        text.print_rows(("job", "state", "age", "progress", "given"), rows, ranks, cut=cut)
+            ("job", "state", "age", "progress", "given"), rows, {"age": 2, "given": 1}, cut=("progress", "given")
+        )
     if len(one.unfinished) > len(shown):
         print(f"… and {len(one.unfinished) - len(shown)} more unfinished jobs")
     for damage in one.damaged:

@@ -80,6 +80,7 @@ def gc_command(older: str | None, keep: int, cache: bool, yes: bool) -> int:
     text.print_rows(
         ("what", "why", "size"),
         [(project.relative(one.path) if one.run else str(one.path), one.why, format_bytes(one.size)) for one in found],
+        folds=("what",),
     )
     question = f"Remove these {len(found)}, {format_bytes(sum(one.size for one in found))}?"
     if not text.confirm(question, yes):

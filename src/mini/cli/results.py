@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_HINT = "--columns shows them, and so does a wider terminal"
+_HINT = "--columns or a wider terminal shows them"
 
 
 @click.command("results")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from mini.display.text import format_cell, printable
@@ -21,18 +21,32 @@ def confirm(question: str, yes: bool) -> bool:
     return input(f"{printable(question)} [y/N] ").strip().lower() in ("y", "yes")
 
 
-def print_rows(head: Sequence[str], rows: Sequence[Sequence[str]], ranks: Mapping[str, int] | None = None) -> None:
+def print_rows(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    ranks: Mapping[str, int] | None = None,
+    folds: Collection[str] = (),
+    cut: Collection[str] = (),
+) -> None:
     """Rows below a head, in columns, as wide as the terminal.
 
     Args:
         head: The names of the columns.
         rows: Cells, anybody's text.
         ranks: Columns that give way where there is no room, those with the highest number first.
+        folds: Columns whose cells may go on in further lines.
+        cut: Columns of which the beginning is worth showing.
     """
     from mini.display import table, terminal
 
     columns = [
-        table.Column(name, [terminal.printable(row[i]) for row in rows], rank=(ranks or {}).get(name, 0))
+        table.Column(
+            name,
+            [terminal.printable(row[i]) for row in rows],
+            rank=(ranks or {}).get(name, 0),
+            whole=name not in (*folds, *cut),
+            folds=name in folds,
+        )
         for i, name in enumerate(head)
     ]
     table.show(terminal.console(), columns)

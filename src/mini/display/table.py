@@ -28,12 +28,16 @@ class Column:
         cells: Its cells, as they are to be shown, each in a line and `printable`.
         right: Whether they end, rather than begin, below each other.
         rank: How little it matters: columns of a higher rank give way first.
+        whole: Whether its cells are never cut, such as names that are copied.
+        folds: Whether its cells go on in further lines where they have no room.
     """
 
     name: str
     cells: Sequence[str]
     right: bool = False
     rank: int = 0
+    whole: bool = False
+    folds: bool = False
 
     @property
     def natural(self) -> int:
@@ -43,7 +47,7 @@ class Column:
     @property
     def least(self) -> int:
         """The width below which it is of no use: numbers are never cut, and text leaves something to recognise."""
-        cells = [cell_len(c) if _NUMBER.fullmatch(c) else min(cell_len(c), _SHORTEST) for c in self.cells]
+        cells = [cell_len(c) if self.whole or _NUMBER.fullmatch(c) else min(cell_len(c), _SHORTEST) for c in self.cells]
         return max(min(cell_len(_last_part(self.name)), _SHORTEST_HEAD), *cells, 1)
 
 
@@ -89,8 +93,8 @@ def show(out: Console, columns: Sequence[Column], *, hint: str = "") -> None:
         view.add_column(
             Text(_head(column.name, width)),
             justify="right" if column.right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
+            no_wrap=not column.folds,
+            overflow="fold" if column.folds else "ellipsis",
             width=width,
         )
     for cells in zip(*(column.cells for column, _ in shown), strict=True):

@@ -268,6 +268,7 @@ def print_results(out: Console, frame: pl.DataFrame, shown: Sequence[str], rows:
             [format_cell(cell) for cell in part[name]],
             right=frame[name].dtype.is_numeric(),
             rank=_rank(name, frame),
+            whole=name == several.RUN,
         )
         for name in shown
     ]
@@ -303,7 +304,8 @@ def _rank(name: str, frame: pl.DataFrame) -> int:
         return 0
     if name in JOB_COLUMNS or name.startswith("config."):
         return 3
-    return 1 if frame[name].dtype.is_numeric() or frame[name].dtype == bool else 2
+    differs = frame.height == 1 or frame[name].n_unique() > 1
+    return 1 if differs and frame[name].dtype.is_numeric() else 2
 
 
 def failures(frame: pl.DataFrame, most: int = 20) -> list[Text]:
