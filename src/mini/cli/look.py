@@ -169,8 +169,6 @@ def _print_status(one: Status, app: str | None) -> None:
     if rows:
         ranks, cut = {"age": 2, "given": 1}, ("progress", "given")
         text.print_rows(("job", "state", "age", "progress", "given"), rows, ranks, cut=cut)
-            ("job", "state", "age", "progress", "given"), rows, {"age": 2, "given": 1}, cut=("progress", "given")
-        )
     if len(one.unfinished) > len(shown):
         print(f"… and {len(one.unfinished) - len(shown)} more unfinished jobs")
     for damage in one.damaged:

@@ -16,6 +16,7 @@ from mini.display.text import printable
 _GAP = 2  # blanks between two columns
 _SHORTEST = 12  # characters that are left of text, at least
 _SHORTEST_HEAD = 8
+_LONGEST_HEAD = 24
 _NUMBER = re.compile(r"[-+]?(\d[\d_.,]*|\.\d+|inf|nan)(e[-+]?\d+)?%?( ± \S+)?", re.IGNORECASE)
 
 
@@ -48,7 +49,8 @@ class Column:
     def least(self) -> int:
         """The width below which it is of no use: numbers are never cut, and text leaves something to recognise."""
         cells = [cell_len(c) if self.whole or _NUMBER.fullmatch(c) else min(cell_len(c), _SHORTEST) for c in self.cells]
-        return max(min(cell_len(_last_part(self.name)), _SHORTEST_HEAD), *cells, 1)
+        head = self.name if self.whole or self.folds else _last_part(self.name)
+        return max(min(cell_len(printable(head)), _LONGEST_HEAD if self.folds else _SHORTEST_HEAD), *cells, 1)
 
 
 def fit(columns: Sequence[Column], width: int | None) -> tuple[list[tuple[Column, int]], list[str]]:
