@@ -10,6 +10,7 @@
 <run>/study.journal         the trials of a study, in a journal of Optuna's
 <run>/study.json            how the study goes: its best trial
 <run>/retry.log             what a retry printed that was begun from `mini ui`
+<run>/notes.json            tags and a note, by a person
 <run>/cancel                somebody wants the run to stop
 <run>/waiting.json          why jobs wait, as the engine's queue says; a cache that may vanish
 <run>/slurm/                what the tasks of a run on Slurm need, while it goes on
@@ -46,6 +47,7 @@ PRUNE = "prune"
 CODE = "code.json"
 WAITING = "waiting.json"
 SNAPSHOT = "code"
+NOTES = "notes.json"
 DRIVER = "driver.json"
 PARCELS = "driver.pkl"
 DRIVER_LOG = "driver.log"
