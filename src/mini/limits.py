@@ -24,8 +24,12 @@ class Limits:
     deadline: float | None = None
 
 
-def duration(text: Any) -> float | None:
+def duration(text: Any, option: str = "budget") -> float | None:
     """Seconds from `90`, `90s`, `15m`, `2h` or `1d`; None for None.
+
+    Args:
+        text: What was written.
+        option: Where, for the error.
 
     Raises:
         OptionError: It is something else.
@@ -34,5 +38,5 @@ def duration(text: Any) -> float | None:
         return None
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", str(text))
     if match is None or float(match[1]) <= 0:
-        raise OptionError(f"budget={text!r} is not possible: it must be a time such as 90s, 15m, 2h or 1d")
+        raise OptionError(f"{option}={text!r} is not possible: it must be a time such as 90s, 15m, 2h or 1d")
     return float(match[1]) * _UNITS[match[2]]

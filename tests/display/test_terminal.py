@@ -60,7 +60,7 @@ def test_text_that_the_stream_cannot_encode_is_shown_as_escapes():
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     frame = pl.DataFrame({"job": [0], "naïve": ["é"]})
     out = terminal.console(stream)
-    out.print(terminal.results(frame, frame.columns, 5))
+    terminal.print_results(out, frame, frame.columns, 5)
     out.print(terminal.failures(pl.DataFrame(
         {"job": [0], "state": ["failed"], "error": ["é\nsecond line"], "folder": ["run/0"]}
     ))[0])  # fmt: skip

@@ -65,7 +65,7 @@ def test_a_config_that_inherits_mini_is_a_multirun_with_the_same_errors():
     assert table().height == 2
     wrong = run("z=1", "x=1,2", "hydra.sweep.dir=outputs/wrong")
     assert wrong.returncode == 2
-    assert "error: Could not override 'z'." in wrong.stderr
+    assert "error: there is no key 'z' in the config" in wrong.stderr
     assert not Path("outputs/wrong").exists()
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mini import combine, project
 from mini.apparatus import registry
+from mini.apparatus.drivers import start_driver
 from mini.apparatus.plugin import Attached, Seen
 from mini.combine import best
 from mini.display import figures, notebook
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 _GLANCE = 0.2  # seconds between two looks at a run on this machine
 _LONGEST_GLANCE = 10.0  # seconds between two looks at a run elsewhere that has gone on for a while
-_STARTING = 30.0  # seconds a driver may take to begin
 
 
 class Run:
@@ -384,32 +382,3 @@ def _assignment(encoded: Sequence[tuple[Apparatus, Sequence[Parcel]]], limits: L
 
 def _gone() -> None:
     """In the place of a function that is in the parcel, encoded."""
-
-
-def start_driver(folder: RunFolder, command: Sequence[str] = (), cwd: Path | None = None) -> None:
-    """Start the process that drives a run on this machine, in a session of its own.
-
-    Args:
-        folder: The run, begun.
-        command: What drives it; if nothing is given, `mini.driver`.
-        cwd: Where the command is given; None for here.
-
-    Raises:
-        UsageError: It does not start; with the end of its log.
-    """
-    log_file = folder.path / layout.DRIVER_LOG
-    with log_file.open("ab") as log:
-        process = subprocess.Popen(
-            list(command) or [sys.executable, "-m", "mini.driver", str(folder.path)],
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    threading.Thread(target=process.wait, daemon=True).start()  # no zombie, should this process outlive it
-    deadline = time.monotonic() + _STARTING
-    while not folder.is_driven() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    if process.poll() not in (None, 0):
-        raise UsageError(f"the driver of {folder.id} did not start: {log_file.read_text(errors='replace')[-2000:]}")

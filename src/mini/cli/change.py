@@ -13,7 +13,7 @@ from mini.cli import repeat, text
 from mini.cli.parameters import app_option, complete_engine, complete_job, run_argument, yes_option
 from mini.errors import UsageError
 from mini.launcher import asked
-from mini.runs import layout, lookup, status
+from mini.runs import layout, lookup
 from mini.runs.folder import RunFolder
 from mini.runs.status import RunState
 
@@ -63,7 +63,7 @@ def retry_command(
 ) -> int:
     """Run again what failed, was lost or cancelled: the command the run was begun with, in the same folder."""
     if app is not None:
-        raise UsageError(_only_here(run, app, "retry"))
+        raise UsageError(text.only_here(run, app, "retry"))
     opened = Run.open(run)
     folder, manifest = opened.folder, opened.folder.manifest()
     is_command = bool(manifest.get("overrides_all")) or not (folder.path / layout.PARCELS).exists()
@@ -86,33 +86,3 @@ def retry_command(
         return 0
     (folder.path / layout.DRIVER).unlink(missing_ok=True)  # what went on by itself is over
     return repeat.run(words, manifest)
-
-
-def _only_here(run: str | None, app: str, verb: str) -> str:
-    """Why a run that only an engine keeps cannot be changed here, and what to do."""
-    name = run or "RUN"
-    return (
-        f"`mini {verb}` works on a run whose folder is here, and {name} is on the volume of {app}; "
-        f"`mini pull {name} --app {app}` brings it, or give the command where the run was begun"
-    )
-
-
-@click.command("rm")
-@run_argument(required=True)
-@app_option
-@yes_option
-def rm_command(run: str, app: str | None, yes: bool) -> int:
-    """Remove a run that does not run, after asking."""
-    if app is not None:
-        raise UsageError(_only_here(run, app, "rm"))
-    folder = lookup.find(project.outputs(), run)
-    if folder.is_driven():
-        raise UsageError(f"{folder.path.name} is running; `mini cancel {folder.path.name}` first")
-    one = status.read_status(folder)
-    if not text.confirm(f"Remove {folder.path} with its {one.total} jobs?", yes):
-        return 1
-    if (folder.path / layout.DRIVER).exists():
-        Run(folder).release()
-    shutil.rmtree(folder.path)
-    print(f"removed {folder.path}")
-    return 0

@@ -13,12 +13,19 @@ from mini.apparatus import handle
 from mini.apparatus.handle import Run
 from mini.cli import text
 from mini.cli.parameters import app_option, job_argument, json_option, run_argument
+from mini.display.text import printable, printable_log
 from mini.job import State
-from mini.runs import lookup, status, study_state
+from mini.runs import lookup, notes, status, study_state
 from mini.runs.records import Record
 from mini.runs.status import RunState, Status, UnfinishedJob
 
 _TAIL = 15  # lines of a failed job's log
+_NEWLINE = "\n"
+
+
+def _shown(log: str) -> str:
+    """A log as it is for a program that reads this, and without what moves the cursor for a terminal."""
+    return printable_log(log) if sys.stdout.isatty() else log
 
 
 @click.command("ls")
@@ -32,15 +39,21 @@ def ls_command(app: str | None, as_json: bool) -> int:
         return 0
     statuses, damaged = status.read_all(lookup.list_runs(project.outputs()))
     if as_json:
-        print(json.dumps([{k: v for k, v in one.as_json().items() if k != "unfinished"} for one in statuses]))
+        print(json.dumps([_as_json(one) for one in statuses]))
     else:
+        head = ["run", "began", "state", "jobs", "apparatus"]
         rows = [
-            (one.id, text.when(one.began), one.state.value, text.counts(one), ",".join(one.apparatus))
+            [one.id, text.when(one.began), one.state.value, text.counts(one), ",".join(one.apparatus)]
             for one in statuses
         ]
-        text.print_rows(("run", "began", "state", "jobs", "apparatus"), rows)
+        said = [notes.read_notes(project.outputs() / one.id) for one in statuses]
+        for name, cells in (("tags", [",".join(one.tags) for one in said]), ("note", [one.note for one in said])):
+            if any(cells):
+                head.append(name)
+                rows = [[*row, cell] for row, cell in zip(rows, cells, strict=True)]
+        text.print_rows(head, rows, {"began": 2, "apparatus": 3, "note": 1}, cut=("tags", "note"))
     for damage in damaged:
-        print(f"warning: {damage}", file=sys.stderr)
+        print(f"warning: {printable(damage)}", file=sys.stderr)
     return int(bool(damaged))
 
 
@@ -116,8 +129,9 @@ def logs_command(run: str | None, job: int | None, app: str | None, follow: bool
             if isinstance(record, Record) and not record.outcome.ok and record.outcome.state is not State.PRUNED
         ]
         for line, outcome in failed:
-            print(f"#{line.index} {outcome.state}  {text.overrides(line.row)}\n  {outcome.failure}")
-            tail = opened.logs(line.index).splitlines()[-_TAIL:]
+            failure = printable(str(outcome.failure), _NEWLINE)
+            print(f"#{line.index} {outcome.state}  {text.overrides(line.row)}\n  {failure}")
+            tail = _shown(opened.logs(line.index)).splitlines()[-_TAIL:]
             print("".join(f"    {part}\n" for part in tail), end="")
         if not failed:
             print(f"no job of {opened.id} has failed; `mini logs {opened.id} JOB` shows the log of one")
@@ -126,7 +140,7 @@ def logs_command(run: str | None, job: int | None, app: str | None, follow: bool
     while True:
         now = opened.status() if follow else None
         log = opened.logs(job)
-        print(log[len(shown) :], end="", flush=True)
+        print(_shown(log[len(shown) :]), end="", flush=True)
         shown = log
         if now is None or now.state is not RunState.RUNNING or all(one.index != job for one in now.unfinished):
             return 0
@@ -135,6 +149,12 @@ def logs_command(run: str | None, job: int | None, app: str | None, follow: bool
 
 def _state(job: UnfinishedJob) -> str:
     return f"{job.state.value} ({job.reason})" if job.reason else job.state.value
+
+
+def _as_json(one: Status) -> dict[str, object]:
+    said = notes.read_notes(project.outputs() / one.id)
+    without = {name: value for name, value in one.as_json().items() if name != "unfinished"}
+    return {**without, "tags": list(said.tags), "note": said.note}
 
 
 def _print_status(one: Status, app: str | None) -> None:
@@ -147,11 +167,12 @@ def _print_status(one: Status, app: str | None) -> None:
         for job in shown
     ]
     if rows:
-        text.print_rows(("job", "state", "age", "progress", "given"), rows)
+        ranks, cut = {"age": 2, "given": 1}, ("progress", "given")
+        text.print_rows(("job", "state", "age", "progress", "given"), rows, ranks, cut=cut)
     if len(one.unfinished) > len(shown):
         print(f"… and {len(one.unfinished) - len(shown)} more unfinished jobs")
     for damage in one.damaged:
-        print(f"warning: {damage}")
+        print(f"warning: {printable(damage)}")
     if one.state is RunState.STOPPED and app is not None:
         print("nobody runs it; what is not done can be run where it was begun")
     elif one.state is RunState.STOPPED:

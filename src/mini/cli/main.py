@@ -22,6 +22,7 @@ _EPILOG = (
     "Exit codes: 0 done, 1 failed jobs, 2 wrong usage, 3 still running,\n"
     "4 no such run or job, 130 interrupted."
 )
+_NEWLINE = "\n"
 COMPLETE = "_MINI_COMPLETE"
 """The environment variable in which a shell's completion script says what it wants."""
 
@@ -127,7 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(text: str, code: int) -> int:
-    click.echo(f"error: {text}", err=True)
+    from mini.display.text import printable
+
+    click.echo(f"error: {printable(text, _NEWLINE)}", err=True)
     return code
 
 

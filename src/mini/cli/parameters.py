@@ -11,7 +11,7 @@ import click
 
 from mini import project
 from mini.errors import MiniError
-from mini.runs import layout, lookup
+from mini.runs import layout, lookup, notes
 from mini.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -98,6 +98,13 @@ def complete_condition(context: click.Context, incomplete: str) -> Iterator[tupl
     """Columns, with the sign that a value follows."""
     for name in _columns(context):
         yield f"{name}=", ""
+
+
+@_completer
+def complete_tag(context: click.Context, incomplete: str) -> Iterator[tuple[str, str]]:
+    """The tags that runs here have."""
+    for tag in sorted({tag for path in lookup.list_runs(project.outputs()) for tag in notes.read_notes(path).tags}):
+        yield tag, ""
 
 
 @_completer

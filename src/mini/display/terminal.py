@@ -6,7 +6,6 @@ import io
 import sys
 import threading
 import time
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -17,7 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from mini.combine import JOB_COLUMNS
+from mini.combine import JOB_COLUMNS, groups, several
+from mini.display import table
+from mini.display.table import Column
+from mini.display.text import format_cell as format_cell
+from mini.display.text import format_mean
+from mini.display.text import printable as printable
 from mini.errors import did_you_mean
 from mini.job import Job, Outcome, State
 from mini.runs import layout
@@ -29,7 +33,6 @@ if TYPE_CHECKING:
 
 _REFRESH = 4  # times a second
 _NEWLINE = "\n"
-_WIDEST_CELL = 80  # characters
 _WIDE = 200  # columns, where nobody can say how wide the page is
 
 
@@ -42,7 +45,7 @@ def console(stream: TextIO | None = None) -> Console:
     stream = stream or sys.stdout
     if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
         stream.reconfigure(errors="backslashreplace")
-    return Console(file=stream, width=None if stream.isatty() else _WIDE, highlight=False)
+    return Console(file=stream, width=None if stream.isatty() else _WIDE, highlight=False, markup=False, emoji=False)
 
 
 class Display:
@@ -99,7 +102,7 @@ class Display:
 
     def warn(self, message: str) -> None:
         """Something is not as it should be."""
-        self._console.print(Text(f"warning: {message}", style="yellow"), soft_wrap=True)
+        self._console.print(Text(f"warning: {printable(message, _NEWLINE)}", style="yellow"), soft_wrap=True)
 
     def snapshot(self) -> tuple[int, int, int, list[tuple[Job, dict[str, Any]]]]:
         """How many are done, failed and in all, and the running jobs with what they said last."""
@@ -158,15 +161,15 @@ class _LiveView:
         return Group(self._run, lines)
 
 
-def _progress_cells(job: Job, live: Mapping[str, Any]) -> tuple[str, str, str, str]:
+def _progress_cells(job: Job, live: Mapping[str, Any]) -> tuple[Text, ...]:
     step, total = live.get("step"), live.get("total")
     bar = ""
     if step is not None and total:
         filled = round(16 * min(step / total, 1))
         bar = "━" * filled + "╌" * (16 - filled)
     where = f"{step}/{total}" if total else str(step) if step is not None else f"{_age(live):.0f} s"
-    metrics = " ".join(f"{name}={value:.4g}" for name, value in (live.get("metrics") or {}).items())
-    return f"  #{job.index}", _short(job), f"{bar} {where}".strip(), metrics
+    metrics = " ".join(f"{printable(name)}={value:.4g}" for name, value in (live.get("metrics") or {}).items())
+    return tuple(map(Text, (f"  #{job.index}", _short(job), f"{bar} {where}".strip(), metrics)))
 
 
 def _age(live: Mapping[str, Any]) -> float:
@@ -199,32 +202,6 @@ def _returned(outcome: Outcome, row: Mapping[str, Any] | None) -> str:
     shown = {name.removeprefix("metrics."): cell for name, cell in row.items() if name.startswith("metrics.")}
     cells = [f"{printable(name)}={format_cell(cell)}" for name, cell in shown.items() if isinstance(cell, int | float)]
     return " ".join(cells) if shown.keys() != {"value"} else "".join(cells).removeprefix("value=")
-
-
-def format_cell(value: Any) -> str:
-    """A cell of a table, short: four significant digits, thousands whole, the beginning of text on one line."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) >= 1e4 else f"{value:.4g}"
-    text = str(value)
-    return printable(text if len(text) <= _WIDEST_CELL else f"{text[:_WIDEST_CELL]}…")
-
-
-def printable(text: str, kept: str = "") -> str:
-    """Text as a terminal can show it: what is no character or moves the cursor becomes its escape.
-
-    Args:
-        text: Anybody's.
-        kept: Control characters to leave as they are, such as a line's end.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c in kept or c.isprintable() or unicodedata.category(c) == "Zs" else _escape(c) for c in text)
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode()
 
 
 def best_first(frame: pl.DataFrame, sort: str | None) -> tuple[pl.DataFrame, str | None]:
@@ -262,36 +239,73 @@ def columns(frame: pl.DataFrame, chosen: Sequence[str] | None = None) -> list[st
     """
     if chosen:
         return [name for name in chosen if name in frame.columns]
-    shown = ["job"]
+    shown = [several.RUN, "job"] if frame.columns[0] == several.RUN else ["job"]
     if frame["state"].n_unique() > 1 or frame["state"][0] != State.DONE:
         shown.append("state")
     for name in frame.columns:
         if name.startswith("overrides."):
             if frame.height == 1 or frame[name].n_unique() > 1:
                 shown.append(name)
-        elif name not in JOB_COLUMNS and not name.startswith("config."):
+        elif name not in (*JOB_COLUMNS, *shown) and not name.startswith("config."):
             shown.append(name)
     return [*shown, "seconds"]
 
 
-def results(frame: pl.DataFrame, shown: Sequence[str], rows: int) -> Table:
-    """A table for the terminal.
+def print_results(out: Console, frame: pl.DataFrame, shown: Sequence[str], rows: int, hint: str = "") -> None:
+    """Print a table as wide as there is room: what was swept goes before the metrics, and these before the rest.
 
     Args:
+        out: Where to.
         frame: In the order to show it.
         shown: Its columns.
         rows: The most to show.
+        hint: How to see the columns that have no room.
     """
-    view = Table(box=None, header_style="bold", pad_edge=False)
-    for name in shown:
-        view.add_column(
-            printable(name.removeprefix("overrides.")),
-            justify="right" if frame[name].dtype.is_numeric() else "left",
-            no_wrap=True,
+    part = frame.select(shown).head(rows)
+    view = [
+        Column(
+            name.removeprefix("overrides."),
+            [format_cell(cell) for cell in part[name]],
+            right=frame[name].dtype.is_numeric(),
+            rank=_rank(name, frame),
+            whole=name == several.RUN,
         )
-    for row in frame.select(shown).head(rows).iter_rows():
-        view.add_row(*(Text(format_cell(cell)) for cell in row))
-    return view
+        for name in shown
+    ]
+    table.show(out, view, hint=hint)
+
+
+def print_groups(out: Console, frame: pl.DataFrame, rows: int, hint: str = "") -> None:
+    """Print a table of groups, each metric as its mean ± its standard deviation.
+
+    Args:
+        out: Where to.
+        frame: As `combine.groups.group` makes it.
+        rows: The most to show.
+        hint: How to see the columns that have no room.
+    """
+    part = frame.head(rows)
+    view = []
+    for name in part.columns:
+        metric = name.removesuffix(".mean")
+        if metric != name and f"{metric}.std" in part.columns:
+            pairs = zip(part[name], part[f"{metric}.std"], strict=True)
+            view.append(Column(metric, [format_mean(mean, std) for mean, std in pairs], right=True, rank=2))
+        elif not (name.endswith(".std") and f"{name.removesuffix('.std')}.mean" in part.columns):
+            cells = [format_cell(cell) for cell in part[name]]
+            rank = 1 if name in (groups.BEST_JOB, groups.BEST_RUN) else 0
+            view.append(Column(name.removeprefix("overrides."), cells, right=part[name].dtype.is_numeric(), rank=rank))
+    table.show(out, view, hint=hint)
+
+
+def _rank(name: str, frame: pl.DataFrame) -> int:
+    """How soon a column gives way; the highest first."""
+    if name in ("run", "job", "state") or name.startswith("overrides."):
+        return 0
+    if name in JOB_COLUMNS or name.startswith("config."):
+        return 3
+    differs = frame.height == 1 or frame[name].n_unique() > 1
+    return 1 if differs and frame[name].dtype.is_numeric() else 2
 
 
 def failures(frame: pl.DataFrame, most: int = 20) -> list[Text]:

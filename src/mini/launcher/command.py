@@ -17,7 +17,7 @@ import contextlib
 import functools
 import posixpath
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from hydra.core.default_element import ConfigDefault
@@ -27,8 +27,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mini import fallbacks
-from mini.launcher import plain, supported
+from mini.launcher import near_misses, plain, supported
 from mini.launcher.short_forms import Ownership
+
+Explain = Callable[[BaseException], str | None]
+"""Finds other words for a mistake."""
 
 REPORTED = "_mini_reported"
 """The attribute of an exception that the user has already been told of."""
@@ -41,12 +44,18 @@ def install() -> None:
         fallbacks.note("command", reason)
 
 
-def refuse(error: BaseException, code: int = 2) -> NoReturn:
-    """Say what is wrong and leave, with the exit code for wrong usage if nothing else is said."""
-    text = str(error)
-    if isinstance(error, MissingConfigException) and "'gpu/" in text:
+def refuse(error: BaseException, code: int = 2, said: str | None = None) -> NoReturn:
+    """Say what is wrong and leave.
+
+    Args:
+        error: What is wrong.
+        code: The exit code; that for wrong usage if nothing else is said.
+        said: The same in other words.
+    """
+    text = said or str(error)
+    if isinstance(error, MissingConfigException) and "'gpu/" in str(error):
         text += "\nA GPU of another name is asked for with gpu.name=NAME."
-    if isinstance(error.__cause__, OmegaConfBaseException):
+    if said is None and isinstance(error.__cause__, OmegaConfBaseException):
         text = f"{text}\n{error.__cause__}".strip()
     print(f"error: {text}", file=sys.stderr)
     raise SystemExit(code) from error
@@ -59,12 +68,13 @@ def _with_our_errors(run_app: Callable[..., None]) -> Callable[..., None]:
         if not _is_mini(hydra, config_name):
             run_app(hydra=hydra, config_name=config_name, overrides=overrides, **others)
             return
+        explain = _explaining(hydra, config_name, overrides)
         is_asked = others["multirun"] or plain.asks_for_sweeper(overrides) or _says_multirun(hydra, config_name)
         if others["mode"] is None:
             if supported.finds_mode_by_composing():
-                _compose(hydra, config_name, overrides)
+                _compose(hydra, config_name, overrides, explain)
             others.update(run=False, multirun=True)
-        hydra.multirun = functools.partial(_reported_once, hydra.multirun)
+        hydra.multirun = functools.partial(_reported_once, hydra.multirun, explain)
         if is_asked or others["mode"] is RunMode.RUN:
             run_app(hydra=hydra, config_name=config_name, overrides=overrides, **others)
             return
@@ -104,7 +114,19 @@ def _includes_mini(repository: Any, path: str) -> bool:
     return False
 
 
-def _compose(hydra: Any, config_name: str | None, overrides: list[str]) -> None:
+def _explaining(hydra: Any, config_name: str | None, overrides: Sequence[str]) -> Explain:
+    """What finds other words for a mistake in these overrides. Composes only once there is one."""
+    load = functools.partial(
+        hydra.compose_config, config_name=config_name, with_log_configuration=False, run_mode=RunMode.RUN
+    )
+
+    def compose(some: Sequence[str]) -> Any:
+        return load(overrides=[text for text in some if not plain.has_sweep([text])])
+
+    return lambda error: near_misses.explain(error, overrides, compose)
+
+
+def _compose(hydra: Any, config_name: str | None, overrides: list[str], explain: Explain) -> None:
     """Meet the mistake that kept Hydra from finding out the mode."""
     try:
         hydra.compose_config(
@@ -114,15 +136,15 @@ def _compose(hydra: Any, config_name: str | None, overrides: list[str]) -> None:
             run_mode=RunMode.MULTIRUN,
         )
     except (HydraException, OmegaConfBaseException) as error:
-        refuse(error)
+        refuse(error, said=explain(error))
 
 
-def _reported_once(multirun: Callable[..., Any], **kwargs: Any) -> Any:
+def _reported_once(multirun: Callable[..., Any], explain: Explain, **kwargs: Any) -> Any:
     try:
         return multirun(**kwargs)
     except Exception as error:
         if hasattr(error, REPORTED):
             raise SystemExit(1) from error
         if isinstance(error, CompactHydraException | OmegaConfBaseException | plain.RunDirError):
-            refuse(error)
+            refuse(error, said=explain(error))
         raise

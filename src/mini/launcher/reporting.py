@@ -8,6 +8,7 @@ from mini import combine
 from mini.apparatus.groups import Results
 from mini.display import terminal
 from mini.job import State
+from mini.report.run_page import at_end
 from mini.runs.folder import RunFolder
 
 
@@ -23,15 +24,18 @@ def show(folder: RunFolder, wanted: Results) -> None:
     if not table.is_empty():
         table, complaint = terminal.best_first(table, wanted.sort)
         rows = wanted.rows
-        out.print(terminal.results(table, terminal.columns(table, wanted.columns), rows))
+        hint = f"`mini results {folder.id} --columns …` shows them"
+        terminal.print_results(out, table, terminal.columns(table, wanted.columns), rows, hint)
         if table.height > rows:
             out.print(f"… {table.height - rows} more rows in the table")
         for line in terminal.failures(table):
             out.print(line)
         if complaint and State.DONE in table["state"]:
-            out.print(complaint, style="yellow")
+            out.print(terminal.printable(complaint), style="yellow")
     for problem in problems:
-        out.print(str(problem), style="yellow")
+        out.print(terminal.printable(str(problem)), style="yellow")
     counts = dict(table["state"].value_counts().iter_rows())
     total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     out.print(f"{total} → {os.path.relpath(folder.path)}/results.parquet", soft_wrap=True)
+    if complaint := at_end(folder, table.height, wanted.report):
+        out.print(complaint, style="yellow")

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from mini import batch
 from mini.apparatus import handle, options
 from mini.apparatus.base import Apparatus
+from mini.apparatus.drivers import start_driver
 from mini.apparatus.groups import Results
 from mini.display import terminal
 from mini.errors import CloudError, StorageError, UsageError
@@ -228,7 +229,7 @@ class StudyCommand:
             self._folder.begin(self._manifest(apparatus))
             self._folder.add_jobs([])
         words = asked.again(self._folder.manifest(), self._folder.path)
-        handle.start_driver(self._folder, [sys.executable, *words], Path.cwd())
+        start_driver(self._folder, [sys.executable, *words], Path.cwd())
         run = self._folder.path.name
         print(f"{run} goes on by itself:")
         for verb in ("status", "watch", "results"):

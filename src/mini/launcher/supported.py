@@ -246,10 +246,15 @@ def _let_jobs_choose_ours() -> None:
         )
         chosen = {name: jobs[name] for name in short_forms.NAMES if name in jobs and name in masters}
         jobs.update({name: masters[name] for name in chosen})
+        # The options of a study are the command's alone, and no job has those in short form.
+        masters_own, own = (nodes.content(nodes.descend(config, "hydra")) for config in (master_config, sweep_config))
+        study = {"sweeper": own["sweeper"]} if short_forms.is_study(master_config) else {}
+        own.update({name: masters_own[name] for name in study})
         try:
             check(master_config, sweep_config)
         finally:
             jobs.update(chosen)
+            own.update(study)
 
     ConfigLoaderImpl._ensure_sweep_config_controller_unchanged = staticmethod(check_the_rest)  # type: ignore[attr-defined]
 

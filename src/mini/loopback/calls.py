@@ -37,7 +37,8 @@ class Calls:
             raise GRPCError(Status.NOT_FOUND, f"App '{app.name}' ({app.id}) is stopped")
         policy = function.created.retry_policy
         call = FunctionCall(
-            self.state.new_id("fc"), function, request.function_call_type, request.function_call_invocation_type
+            *(self.state.new_id("fc"), function, request.function_call_type, request.function_call_invocation_type),
+            parent=request.parent_input_id,
         )
         self.state.calls[call.id] = call
         return api_pb2.FunctionMapResponse(
@@ -98,6 +99,53 @@ class Calls:
                 failed_inputs=api_pb2.InputCategoryInfo(total=counts.total()),
                 total_inputs=len(call.inputs),
             )
+        )
+
+    async def FunctionGetCallGraph(
+        self, request: api_pb2.FunctionGetCallGraphRequest
+    ) -> api_pb2.FunctionGetCallGraphResponse:
+        root = self._call(request.function_call_id)
+        while root.parent:
+            root = look_up(self.state.inputs, root.parent, "Input").call
+        graph, calls = api_pb2.FunctionGetCallGraphResponse(), [root]
+        while calls:
+            call = calls.pop()
+            definition = call.function.created
+            graph.function_calls.add(
+                function_call_id=call.id,
+                parent_input_id=call.parent,
+                function_name=definition.function_name,
+                module_name=definition.module_name,
+            )
+            for item in call.inputs.values():
+                status = item.output.result.status if item.output is not None else _RESULT.GENERIC_STATUS_UNSPECIFIED
+                graph.inputs.add(input_id=item.id, status=status, function_call_id=call.id, task_id=item.task_id or "")
+            calls += [one for one in self.state.calls.values() if one.parent in call.inputs]
+        return graph
+
+    async def FunctionGetCurrentStats(self, request: api_pb2.FunctionGetCurrentStatsRequest) -> api_pb2.FunctionStats:
+        function = look_up(self.state.functions, request.function_id, "Function")
+        return api_pb2.FunctionStats(
+            backlog=len(function.queue),
+            num_total_tasks=len(function.tasks),
+            num_running_inputs=sum(len(self.scheduler.containers[one].current) for one in function.tasks),
+        )
+
+    async def FunctionUpdateSchedulingParams(
+        self, request: api_pb2.FunctionUpdateSchedulingParamsRequest
+    ) -> api_pb2.FunctionUpdateSchedulingParamsResponse:
+        function = look_up(self.state.functions, request.function_id, "Function")
+        settings = function.created.autoscaler_settings
+        settings.MergeFrom(request.settings)
+        self.scheduler.rescale(function)
+        return api_pb2.FunctionUpdateSchedulingParamsResponse(current_settings=settings)
+
+    async def FunctionGetSchedulingParams(
+        self, request: api_pb2.FunctionGetSchedulingParamsRequest
+    ) -> api_pb2.FunctionGetSchedulingParamsResponse:
+        settings = look_up(self.state.functions, request.function_id, "Function").created.autoscaler_settings
+        return api_pb2.FunctionGetSchedulingParamsResponse(
+            autoscaler_configuration=api_pb2.AutoscalerConfiguration(settings=settings)
         )
 
     async def FunctionCallCancel(self, request: api_pb2.FunctionCallCancelRequest) -> Empty:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 
 from google.protobuf.empty_pb2 import Empty
 from grpclib import GRPCError, Status
@@ -16,6 +17,7 @@ from mini.loopback.state import Input, PlaneState, look_up
 from mini.loopback.volumes import View
 
 _HEARTBEAT = 5.0  # seconds a heartbeat waits for something to cancel
+_WAITS = ("FunctionGetOutputs", "FunctionCallGetDataOut", "QueueGet", "QueueNextItems")
 
 
 class ContainerRequests:
@@ -30,6 +32,19 @@ class ContainerRequests:
 
     def __init__(self, state: PlaneState, scheduler: Scheduler, apps: Apps, container: Container) -> None:
         self.state, self.scheduler, self.apps, self.container = state, scheduler, apps, container
+
+    @contextlib.contextmanager
+    def around(self, name: str) -> Iterator[None]:
+        """What a call of the container is answered in: while it waits for others it takes no core from them."""
+        if name not in _WAITS:
+            yield
+            return
+        self.container.waits += 1
+        self.scheduler.rescale(self.container.function)
+        try:
+            yield
+        finally:
+            self.container.waits -= 1
 
     async def ContainerHello(self, _: Empty) -> Empty:
         return Empty()
@@ -67,6 +82,11 @@ class ContainerRequests:
             else:
                 break
         return api_pb2.FunctionGetInputsResponse(inputs=[_given(item) for item in items])
+
+    async def FunctionGetDynamicConcurrency(
+        self, request: api_pb2.FunctionGetDynamicConcurrencyRequest
+    ) -> api_pb2.FunctionGetDynamicConcurrencyResponse:
+        return api_pb2.FunctionGetDynamicConcurrencyResponse(concurrency=request.max_concurrency)
 
     async def FunctionPutOutputs(self, request: api_pb2.FunctionPutOutputsRequest) -> Empty:
         self.scheduler.measure(self.container)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import sysconfig
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +43,9 @@ class Container:
         preempted: Whether it is taken away, through no fault of its inputs.
         gone: Whether its process has ended.
         failure: Why it could not start, where it could say so.
+        definition: What it was started with; its function may have been deployed anew since.
+        started: When, in Unix seconds.
+        waits: How many of its calls wait for what others do.
         peak: The most memory, in bytes, that it was seen to have.
         out_of_memory: Whether it was ended for its limit of memory.
     """
@@ -62,6 +66,9 @@ class Container:
     preempted: bool = False
     gone: bool = False
     failure: api_pb2.GenericResult | None = None
+    definition: api_pb2.Function | None = None
+    started: float = field(default_factory=time.time)
+    waits: int = 0
     peak: int = 0
     out_of_memory: bool = False
 
@@ -114,18 +121,19 @@ def prepare(state: PlaneState, container: Container, app: App) -> tuple[list[str
             function_def=function.created,
             serialized_params=function.parameters,
             app_layout=layout(state, app),
-            environment_name="main",
+            environment_name=app.environment,
         ).SerializeToString()
     )
     container.socket = state.sockets / container.task_id[-8:]
     if contained:
-        return [], _contained_environment(state, function, root)
+        return [], {**_contained_environment(state, function, root), "MODAL_ENVIRONMENT": app.environment}
     # -S leaves out site-packages and with it every .pth file: an editable install would show what was not shipped.
     start = [sys.executable, "-S", "-m", "modal._container_entrypoint"]
     if not private_mounts.available():  # what is below /root is in its working directory all the same
         mounts = {path: view for path, view in mounts.items() if not below_root(path)}
     command = private_mounts.command(mounts, root / "newroot", start) if mounts else start
-    return command, _environment(state, function, root, arguments, container.socket)
+    environment = _environment(state, function, root, arguments, container.socket)
+    return command, {**environment, "MODAL_ENVIRONMENT": app.environment}
 
 
 def remove(container: Container) -> None:
@@ -136,6 +144,9 @@ def remove(container: Container) -> None:
 
 def _lay_out(state: PlaneState, function: Function, root: Path) -> None:
     """Put the mounted files where a container finds them."""
+    # In a sandbox the image has them already.
+    for layer in _layers(state, function.created.image_id) if state.sandbox is None else ():
+        shutil.copytree(layer, root, dirs_exist_ok=True, symlinks=True)
     mounts = list(function.created.mount_ids)
     image = state.images.get(function.created.image_id)
     if image is not None and image.context_mount_id:
@@ -162,8 +173,17 @@ def _contained_environment(state: PlaneState, function: Function, root: Path) ->
         "MODAL_IS_REMOTE": "1",
         "MODAL_CONTAINER_ARGUMENTS_PATH": sandbox.ARGUMENTS,
         "MODAL_CONFIG_PATH": os.devnull,
-        "MODAL_ENVIRONMENT": "main",
     }
+
+
+def _layers(state: PlaneState, image_id: str) -> list[Path]:
+    """What functions left that ran in an image's build, the lowest layer first."""
+    image = state.images.get(image_id)
+    if image is None:
+        return []
+    below = [layer for base in image.base_images for layer in _layers(state, base.image_id)]
+    own = state.path("layers", image_id)
+    return [*below, own] if own.is_dir() else below
 
 
 def _environment(state: PlaneState, function: Function, root: Path, arguments: Path, socket: Path) -> dict[str, str]:
@@ -188,7 +208,6 @@ def _environment(state: PlaneState, function: Function, root: Path, arguments: P
         "MODAL_IS_REMOTE": "1",
         "MODAL_CONTAINER_ARGUMENTS_PATH": str(arguments),
         "MODAL_CONFIG_PATH": os.devnull,
-        "MODAL_ENVIRONMENT": "main",
     }
 
 

@@ -1,16 +1,13 @@
-"""Dicts and queues."""
+"""Dicts."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections import deque
 from collections.abc import AsyncIterator
 
 from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2
 
-from mini.loopback.named import forget, name_of, named
+from mini.loopback.named import creation_info, forget, name_of, named, newest
 from mini.loopback.state import PlaneState, look_up
 
 
@@ -28,7 +25,10 @@ class Dicts:
         return look_up(self.state.dicts, dict_id, "Dict")
 
     async def DictGetOrCreate(self, request: api_pb2.DictGetOrCreateRequest) -> api_pb2.DictGetOrCreateResponse:
-        dict_id, new = named(self.state, "dict", "di", request.deployment_name, request.object_creation_type)
+        dict_id, new = named(
+            *(self.state, "dict", "di", request.deployment_name, request.object_creation_type),
+            request.environment_name,
+        )
         if new:
             self.state.dicts[dict_id] = {entry.key: entry.value for entry in request.data}
         return api_pb2.DictGetOrCreateResponse(dict_id=dict_id, metadata=self._metadata(dict_id))
@@ -38,11 +38,8 @@ class Dicts:
         return api_pb2.DictGetByIdResponse(dict_id=request.dict_id, metadata=self._metadata(request.dict_id))
 
     async def DictList(self, request: api_pb2.DictListRequest) -> api_pb2.DictListResponse:
-        before = request.pagination.created_before or float("inf")
-        ids = [known for (kind, _), known in self.state.named.items() if kind == "dict"]
-        earlier = sorted((self.state.created[one], one) for one in ids if self.state.created[one] < before)
-        newest = [one for _, one in reversed(earlier)][: request.pagination.max_objects or None]
-        described = ((one, self._metadata(one)) for one in newest)
+        found = newest(self.state, "dict", request.environment_name, request.pagination)
+        described = ((one, self._metadata(one)) for one in found)
         return api_pb2.DictListResponse(
             dicts=[
                 api_pb2.DictListResponse.DictInfo(name=metadata.name, dict_id=one, metadata=metadata)
@@ -51,8 +48,9 @@ class Dicts:
         )
 
     def _metadata(self, dict_id: str) -> api_pb2.DictMetadata:
-        created = api_pb2.CreationInfo(created_at=self.state.created.get(dict_id, 0.0))
-        return api_pb2.DictMetadata(name=name_of(self.state, "dict", dict_id), creation_info=created)
+        return api_pb2.DictMetadata(
+            name=name_of(self.state, "dict", dict_id), creation_info=creation_info(self.state, dict_id)
+        )
 
     async def DictDelete(self, request: api_pb2.DictDeleteRequest) -> Empty:
         self._entries(request.dict_id)
@@ -93,66 +91,3 @@ class Dicts:
     async def DictContents(self, request: api_pb2.DictContentsRequest) -> AsyncIterator[api_pb2.DictEntry]:
         for key, value in list(self._entries(request.dict_id).items()):
             yield api_pb2.DictEntry(key=key if request.keys else b"", value=value if request.values else b"")
-
-
-class Queues:
-    """Handlers by the name of their call.
-
-    Args:
-        state: The control plane's.
-    """
-
-    def __init__(self, state: PlaneState) -> None:
-        self.state = state
-
-    def _partitions(self, queue_id: str) -> dict[bytes, deque[bytes]]:
-        return look_up(self.state.queues, queue_id, "Queue")
-
-    async def QueueGetOrCreate(self, request: api_pb2.QueueGetOrCreateRequest) -> api_pb2.QueueGetOrCreateResponse:
-        queue_id, new = named(self.state, "queue", "qu", request.deployment_name, request.object_creation_type)
-        if new:
-            self.state.queues[queue_id] = {}
-        return api_pb2.QueueGetOrCreateResponse(
-            queue_id=queue_id, metadata=api_pb2.QueueMetadata(name=request.deployment_name)
-        )
-
-    async def QueueGetById(self, request: api_pb2.QueueGetByIdRequest) -> api_pb2.QueueGetByIdResponse:
-        self._partitions(request.queue_id)
-        metadata = api_pb2.QueueMetadata(name=name_of(self.state, "queue", request.queue_id))
-        return api_pb2.QueueGetByIdResponse(queue_id=request.queue_id, metadata=metadata)
-
-    async def QueueDelete(self, request: api_pb2.QueueDeleteRequest) -> Empty:
-        self._partitions(request.queue_id)
-        del self.state.queues[request.queue_id]
-        forget(self.state, "queue", request.queue_id)
-        return Empty()
-
-    async def QueueHeartbeat(self, request: api_pb2.QueueHeartbeatRequest) -> Empty:
-        self._partitions(request.queue_id)
-        return Empty()
-
-    async def QueueClear(self, request: api_pb2.QueueClearRequest) -> Empty:
-        partitions = self._partitions(request.queue_id)
-        if request.all_partitions:
-            partitions.clear()
-        else:
-            partitions.pop(request.partition_key, None)
-        return Empty()
-
-    async def QueueLen(self, request: api_pb2.QueueLenRequest) -> api_pb2.QueueLenResponse:
-        partitions = self._partitions(request.queue_id)
-        chosen = partitions.values() if request.total else [partitions.get(request.partition_key, deque())]
-        return api_pb2.QueueLenResponse(len=sum(len(queue) for queue in chosen))
-
-    async def QueuePut(self, request: api_pb2.QueuePutRequest) -> Empty:
-        self._partitions(request.queue_id).setdefault(request.partition_key, deque()).extend(request.values)
-        return Empty()
-
-    async def QueueGet(self, request: api_pb2.QueueGetRequest) -> api_pb2.QueueGetResponse:
-        deadline = time.monotonic() + request.timeout
-        while True:
-            queue = self._partitions(request.queue_id).setdefault(request.partition_key, deque())
-            values = [queue.popleft() for _ in range(min(request.n_values or 1, len(queue)))]
-            if values or time.monotonic() >= deadline:
-                return api_pb2.QueueGetResponse(values=values)
-            await asyncio.sleep(0.05)

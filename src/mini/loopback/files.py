@@ -13,6 +13,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from mini.loopback.far import Relay
+
 _PIECE = 1 << 20  # bytes
 
 
@@ -35,10 +37,11 @@ class FileServer:
 
     Args:
         received: Where the number of bytes that came is counted, as "http".
+        relay: What callers reach it through; None for no detour.
     """
 
-    def __init__(self, received: Counter[str]) -> None:
-        self._received = received
+    def __init__(self, received: Counter[str], relay: Relay | None = None) -> None:
+        self._received, self._relay = received, relay
         self._secret = secrets.token_urlsafe(24)
         self._grants: dict[str, _Grant] = {}
         self._names: dict[_Grant, str] = {}
@@ -52,7 +55,8 @@ class FileServer:
         self._runner = web.AppRunner(application, access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self._host = f"127.0.0.1:{self._runner.addresses[0][1]}"
+        port = self._runner.addresses[0][1]
+        self._host = f"127.0.0.1:{await self._relay.start(port) if self._relay is not None else port}"
 
     @property
     def port(self) -> int:
@@ -70,6 +74,8 @@ class FileServer:
     async def stop(self) -> None:
         """Stop to serve; no address works any more."""
         self._grants.clear()
+        if self._relay is not None:
+            await self._relay.stop()
         await self._runner.cleanup()
 
     def upload_url(self, path: Path) -> str:

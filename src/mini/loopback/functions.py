@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
-from mini.loopback import private_mounts
-from mini.loopback.named import name_of
+from mini.loopback import gpus, private_mounts
 from mini.loopback.state import App, Function, PlaneState, look_up
+from mini.loopback.volumes import describe
 
 # Fields of a definition that say it needs what is not offered here.
 _NOT_OFFERED = {
@@ -21,6 +21,14 @@ _NOT_OFFERED = {
     "shared_volume_mounts": "network file systems",
     "cloud_bucket_mounts": "cloud bucket mounts",
     "s3_mounts": "cloud bucket mounts",
+}
+
+# Options of containers, by the autoscaler's setting that they stand for.
+_SCALING = {
+    "concurrency_limit": "max_containers",
+    "warm_pool_size": "min_containers",
+    "buffer_containers": "buffer_containers",
+    "task_idle_timeout_secs": "scaledown_window",
 }
 
 
@@ -35,13 +43,14 @@ class Functions:
         self.state = state
 
     async def FunctionPrecreate(self, request: api_pb2.FunctionPrecreateRequest) -> api_pb2.FunctionPrecreateResponse:
-        function = Function(
-            request.existing_function_id or self.state.new_id("fu"),
-            request.app_id,
-            request.function_name,
-            announced=request,
-        )
-        self.state.functions[function.id] = function
+        app = look_up(self.state.apps, request.app_id, "App")
+        if app.stopped:
+            raise GRPCError(Status.FAILED_PRECONDITION, f"App '{app.name}' ({app.id}) is stopped")
+        function = self.state.functions.get(request.existing_function_id)
+        if function is None:
+            function = Function(self.state.new_id("fu"), app.id, request.function_name)
+            self.state.functions[function.id] = function
+        function.announced = request
         return api_pb2.FunctionPrecreateResponse(function_id=function.id, handle_metadata=_metadata(function))
 
     async def FunctionCreate(self, request: api_pb2.FunctionCreateRequest) -> api_pb2.FunctionCreateResponse:
@@ -49,12 +58,17 @@ class Functions:
         ranked = [ranked.function for ranked in request.function_data.ranked_functions]
         definition = api_pb2.Function()
         definition.CopyFrom(ranked[0] if ranked else request.function)
-        await self._refuse(definition)
+        for one in ranked or [definition]:
+            await self._refuse(one)
+        app = look_up(self.state.apps, request.app_id, "App")
         function = self.state.functions.get(request.existing_function_id)
         if function is None:
-            function = Function(self.state.new_id("fu"), request.app_id, "")
+            function = Function(self.state.new_id("fu"), app.id, "")
             self.state.functions[function.id] = function
-        function.definition, function.requested, function.name = definition, request, definition.function_name
+        function.definition, function.name = definition, definition.function_name
+        for variant in self.state.functions.values():
+            if variant.base == function.id:
+                variant.definition = _with_options(definition, variant.options)
         data = api_pb2.FunctionData()
         if ranked:
             data.CopyFrom(request.function_data)
@@ -69,13 +83,24 @@ class Functions:
         )
 
     async def FunctionGet(self, request: api_pb2.FunctionGetRequest) -> api_pb2.FunctionGetResponse:
-        app = self.state.apps.get(self.state.deployments.get(request.app_name, ""))
-        if app is None or request.object_tag not in app.functions:
-            raise GRPCError(Status.NOT_FOUND, f"Function '{request.app_name}/{request.object_tag}' not found")
+        app = self._deployed(request.app_name, request.environment_name)
+        if request.object_tag not in app.functions:
+            raise GRPCError(Status.NOT_FOUND, f"Function '{request.object_tag}' not found in app '{request.app_name}'")
         function = self.state.functions[app.functions[request.object_tag]]
-        data = _data(function.created)
-        data.ranked_functions.add(rank=0, function=function.created)
-        return api_pb2.FunctionGetResponse(function_id=function.id, handle_metadata=_metadata(function), function=data)
+        return api_pb2.FunctionGetResponse(
+            function_id=function.id, handle_metadata=_metadata(function), function=_created(function)
+        )
+
+    async def FunctionGetById(self, request: api_pb2.FunctionGetByIdRequest) -> api_pb2.FunctionGetByIdResponse:
+        function = look_up(self.state.functions, request.function_id, "Function")
+        return api_pb2.FunctionGetByIdResponse(function=_created(function), handle_metadata=_metadata(function))
+
+    def _deployed(self, name: str, environment: str) -> App:
+        environment = self.state.environment(environment)
+        app = self.state.apps.get(self.state.deployments.get((environment, name), ""))
+        if app is None:
+            raise GRPCError(Status.NOT_FOUND, f"App '{name}' not found in environment '{environment}'")
+        return app
 
     async def FunctionBindParams(
         self, request: api_pb2.FunctionBindParamsRequest
@@ -87,8 +112,9 @@ class Functions:
         if bound is None:
             definition = _with_options(base.created, request.function_options)
             await self._refuse(definition)
-            bound = Function(f"fu-{digest}", base.app_id, base.name, definition, base.requested, base.announced)
-            bound.parameters = request.serialized_params
+            bound = Function(f"fu-{digest}", base.app_id, base.name, definition, base.id)
+            bound.options, bound.parameters = request.function_options, request.serialized_params
+            bound.announced = base.announced
             self.state.functions[bound.id] = bound
         return api_pb2.FunctionBindParamsResponse(bound_function_id=bound.id, handle_metadata=_metadata(bound))
 
@@ -103,9 +129,9 @@ class Functions:
         return api_pb2.ClassCreateResponse(class_id=class_id, handle_metadata=api_pb2.ClassHandleMetadata())
 
     async def ClassGet(self, request: api_pb2.ClassGetRequest) -> api_pb2.ClassGetResponse:
-        app = self.state.apps.get(self.state.deployments.get(request.app_name, ""))
-        if app is None or request.object_tag not in app.classes:
-            raise GRPCError(Status.NOT_FOUND, f"Cls '{request.app_name}/{request.object_tag}' not found")
+        app = self._deployed(request.app_name, request.environment_name)
+        if request.object_tag not in app.classes:
+            raise GRPCError(Status.NOT_FOUND, f"Cls '{request.object_tag}' not found in app '{request.app_name}'")
         return api_pb2.ClassGetResponse(
             class_id=app.classes[request.object_tag], handle_metadata=api_pb2.ClassHandleMetadata()
         )
@@ -113,7 +139,7 @@ class Functions:
 
 def layout(state: PlaneState, app: App) -> api_pb2.AppLayout:
     """What an app consists of and depends on, as a container and a client are told it."""
-    own = {one.name: one.id for one in state.functions.values() if one.app_id == app.id and not one.parameters}
+    own = {one.name: one.id for one in state.functions.values() if one.app_id == app.id and not one.base}
     needed = {
         dependency.object_id
         for function_id in own.values()
@@ -136,8 +162,7 @@ def _described(state: PlaneState, object_id: str) -> api_pb2.Object:
     if object_id in state.mounts:
         return api_pb2.Object(object_id=object_id, mount_handle_metadata=api_pb2.MountHandleMetadata())
     if object_id in state.volumes:
-        volume = api_pb2.VolumeMetadata(version=api_pb2.VOLUME_FS_VERSION_V2, name=name_of(state, "volume", object_id))
-        return api_pb2.Object(object_id=object_id, volume_metadata=volume)
+        return api_pb2.Object(object_id=object_id, volume_metadata=describe(state, object_id))
     return api_pb2.Object(object_id=object_id)  # images, secrets, dicts and queues ask for more when they need it
 
 
@@ -179,6 +204,9 @@ def _refuse(definition: api_pb2.Function) -> None:
     Raises:
         GRPCError: With what it is.
     """
+    if any(method.webhook_config.type for method in definition.method_definitions.values()):
+        raise GRPCError(Status.UNIMPLEMENTED, "the control plane on loopback does not offer web endpoints")
+    gpus.check(definition.resources.gpu_config)
     for field, value in definition.ListFields():
         offered = field.name == "_experimental_group_size" and value <= 1
         offered = offered or (field.name == "webhook_config" and not value.type)
@@ -216,6 +244,9 @@ def _with_options(base: api_pb2.Function, options: api_pb2.FunctionOptions) -> a
     changed.volume_mounts.extend(options.volume_mounts)
     changed.mount_ids.extend(options.mount_ids)
     given = {field.name for field, _ in options.ListFields()}
+    for name, setting in _SCALING.items():
+        if name in given:
+            setattr(changed.autoscaler_settings, setting, getattr(options, name))
     for name in ("resources", "retry_policy"):
         if name in given:
             getattr(changed, name).CopyFrom(getattr(options, name))
@@ -231,6 +262,12 @@ def _with_options(base: api_pb2.Function, options: api_pb2.FunctionOptions) -> a
         if name in given:
             setattr(changed, name, getattr(options, name))
     return changed
+
+
+def _created(function: Function) -> api_pb2.FunctionData:
+    data = _data(function.created)
+    data.ranked_functions.add(rank=0, function=function.created)
+    return data
 
 
 def _data(definition: api_pb2.Function) -> api_pb2.FunctionData:

@@ -11,12 +11,11 @@ import hashlib
 import os
 import re
 import shlex
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-
-from modal_proto import api_pb2
 
 from mini.loopback.process import Process
 from mini.loopback.sandbox import ENVIRONMENT, Root, Sandbox, remove, status
@@ -77,7 +76,7 @@ class Builder:
         """
         build = self._builds.get(image_id)
         if build is None or (anew and build.done() and (build.cancelled() or build.exception() is not None)):
-            build = self._builds[image_id] = asyncio.ensure_future(self._build(self._state.images[image_id]))
+            build = self._builds[image_id] = asyncio.ensure_future(self._build(image_id))
             build.add_done_callback(lambda done: None if done.cancelled() else done.exception())
         return build
 
@@ -96,7 +95,8 @@ class Builder:
     def _base(self) -> Built:
         return Built(self._sandbox.base, dict(ENVIRONMENT), key=repr([path.name for path in self._sandbox.base]))
 
-    async def _build(self, image: api_pb2.Image) -> Built:
+    async def _build(self, image_id: str) -> Built:
+        image = self._state.images[image_id]
         commands = list(image.dockerfile_commands)
         if not image.base_images:
             base = next((line.split()[1] for line in commands if line.upper().startswith("FROM ")), "")
@@ -111,6 +111,11 @@ class Builder:
             files[file.filename] = self._state.content("files", file.sha256_hex).read_bytes()
         for secret_id in image.secret_ids:
             before = replace(before, environment={**before.environment, **self._state.secrets.get(secret_id, {})})
+        left = self._state.path("layers", image_id)
+        if left.is_dir():  # by a function that ran in its build
+            made_of = before.key + await asyncio.to_thread(_digest, left)
+            key = hashlib.sha256(made_of.encode()).hexdigest()[:24]
+            before = replace(before, layers=(*before.layers, left), key=key)
         return await self._steps(before, commands, files)
 
     async def _steps(self, before: Built, commands: list[str], files: Mapping[str, bytes]) -> Built:
@@ -226,6 +231,20 @@ def assigned(text: str, environment: Mapping[str, str]) -> Iterator[tuple[str, s
         if "'" not in text:
             value = re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda found: environment.get(found[1] or found[2], ""), value)
         yield name, value
+
+
+def _digest(folder: Path) -> str:
+    """Of the names and contents of a folder's files."""
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        kind = path.lstat().st_mode
+        found.update(repr((str(path.relative_to(folder)), kind)).encode())
+        if stat.S_ISLNK(kind):
+            found.update(str(path.readlink()).encode())
+        elif stat.S_ISREG(kind):
+            with path.open("rb") as file:
+                found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()
 
 
 def _joined(commands: list[str]) -> Iterator[str]:

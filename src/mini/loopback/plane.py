@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import ssl
 import tempfile
 import threading
@@ -19,21 +18,32 @@ from mini.loopback.apps import Apps
 from mini.loopback.calls import Calls
 from mini.loopback.container_requests import ContainerRequests
 from mini.loopback.containers import Container
-from mini.loopback.dicts import Dicts, Queues
+from mini.loopback.dicts import Dicts
+from mini.loopback.environments import Environments
+from mini.loopback.far import Relay
 from mini.loopback.files import FileServer
 from mini.loopback.functions import Functions
+from mini.loopback.images import Images
 from mini.loopback.layers import Builder
 from mini.loopback.logs import Logs
+from mini.loopback.named_secrets import Secrets
 from mini.loopback.objects import Objects
+from mini.loopback.queues import Queues
 from mini.loopback.sandbox import Sandbox, remove
 from mini.loopback.sandboxes import Sandboxes
 from mini.loopback.scheduler import Scheduler
-from mini.loopback.service import Service
+from mini.loopback.service import Service, calls, quiet
 from mini.loopback.state import Faults, LeftBehind, PlaneState
 from mini.loopback.volumes import Volumes
 from mini.machine import cores
 
 _SOCKET = 70  # characters a folder's path may have for a unix socket in it: macOS takes about a hundred in all
+_HANDLERS = (Apps, Functions, Calls, Logs, Dicts, Queues, Volumes, Objects, Images, Secrets, Environments)
+
+
+def answered() -> set[str]:
+    """The names of the calls of Modal's protocol that are answered, to a client or to a container."""
+    return {name for name in calls() if any(hasattr(one, name) for one in (*_HANDLERS, ContainerRequests))}
 
 
 class ControlPlane:
@@ -47,6 +57,7 @@ class ControlPlane:
         port: The port; 0 for any.
         certificate: To serve gRPC over TLS.
         sign_in: Whether it gives its token to whoever asks, as `modal token new` does: for tests of that alone.
+        round_trip: Seconds a round trip of its clients takes; its containers are near.
         sandbox: What containers are made of; None for processes that see this machine.
         data: A folder with what named secrets and volumes begin with: `secrets/NAME.env`, `volumes/NAME/`.
         notify: Takes what a person shall be told, such as what cannot be tried here.
@@ -59,10 +70,12 @@ class ControlPlane:
         certificate: ssl.SSLContext | None = None,
         *,
         sign_in: bool = False,
+        round_trip: float = 0.0,
         sandbox: Sandbox | None = None,
         data: Path | None = None,
         notify: Callable[[str], None] | None = None,
     ) -> None:
+        self._relays = [Relay(round_trip), Relay(round_trip)] if round_trip else []
         self._certificate, self._port, self._sign_in = certificate, port, sign_in
         self._folder = Path(tempfile.mkdtemp(prefix="mini-", dir=folder))  # with mode 0700
         short = self._folder if len(str(self._folder)) < _SOCKET else Path(tempfile.mkdtemp(prefix="mini-", dir="/tmp"))
@@ -94,8 +107,8 @@ class ControlPlane:
 
     async def start(self) -> None:
         """Begin to serve."""
-        logging.getLogger("grpclib").setLevel(logging.WARNING)  # it tells of each caller that went
-        self._files = FileServer(self.state.bytes_in)
+        quiet()
+        self._files = FileServer(self.state.bytes_in, self._relays[0] if self._relays else None)
         await self._files.start()
         given = self.state.sandbox
         self._builder = None if given is None else Builder(self.state, given)
@@ -110,29 +123,38 @@ class ControlPlane:
             Dicts(self.state),
             Queues(self.state),
             Volumes(self.state, self._files),
-            Objects(self.state, self._files, self._builder, sign_in=self._sign_in),
+            Objects(self.state, self._files),
+            Images(self.state, self._scheduler, self._builder),
+            Secrets(self.state),
+            Environments(self.state, sign_in=self._sign_in),
         )
+        self._watch = asyncio.ensure_future(self._apps.end_the_silent())
         self._server = Server([Service(self.state, *self._handlers)])
-        await self._server.start("127.0.0.1", self._port, ssl=self._certificate)
+        await self._server.start("127.0.0.1", 0 if self._relays else self._port, ssl=self._certificate)
         assert self._server._server is not None
         port = self._server._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+        if self._relays:
+            port = await self._relays[1].start(port, self._port)
         self.url = f"http{'s' if self._certificate else ''}://127.0.0.1:{port}"
 
     async def stop(self) -> None:
         """End every container and stop to serve."""
+        self._watch.cancel()
         if self._builder is not None:
             await self._builder.close()
         await self._scheduler.close()
         self._server.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._server.wait_closed(), 5)
+        for relay in self._relays[1:]:
+            await relay.stop()
         await self._files.stop()
         for folder in {self._folder, self.state.sockets.parent}:
             remove(folder)
 
     def _container_server(self, container: Container) -> Server:
         own = ContainerRequests(self.state, self._scheduler, self._apps, container)
-        return Server([Service(self.state, own, *self._handlers, inside=True)])
+        return Server([Service(self.state, own, *self._handlers, inside=own.around)])
 
 
 class Loopback:
@@ -142,6 +164,7 @@ class Loopback:
         folder: As for `ControlPlane`.
         certificate: As for `ControlPlane`.
         sign_in: As for `ControlPlane`.
+        round_trip: As for `ControlPlane`.
         sandbox: As for `ControlPlane`.
         data: As for `ControlPlane`.
         notify: As for `ControlPlane`.
@@ -153,12 +176,19 @@ class Loopback:
         certificate: ssl.SSLContext | None = None,
         *,
         sign_in: bool = False,
+        round_trip: float = 0.0,
         sandbox: Sandbox | None = None,
         data: Path | None = None,
         notify: Callable[[str], None] | None = None,
     ) -> None:
         self.plane = ControlPlane(
-            folder, certificate=certificate, sign_in=sign_in, sandbox=sandbox, data=data, notify=notify
+            folder,
+            certificate=certificate,
+            sign_in=sign_in,
+            round_trip=round_trip,
+            sandbox=sandbox,
+            data=data,
+            notify=notify,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mini-loopback", daemon=True)

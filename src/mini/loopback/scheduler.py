@@ -17,11 +17,12 @@ from mini.loopback.containers import Container
 from mini.loopback.logs import say
 from mini.loopback.process import Process
 from mini.loopback.sandboxes import Sandboxes
+from mini.loopback.scaling import scaling
 from mini.loopback.state import App, Function, Input, LogLine, PlaneState
 
 _RESULT = api_pb2.GenericResult
 _LOSSES = 8  # how often an input is given to another container after its own died; Modal's own limit
-_IDLE = 60.0  # seconds a container waits for an input, where the function says nothing
+_MOST = 100  # containers of a function that sets no limit, however many of them wait
 _TIMEOUT = 300  # seconds an attempt and a start may take, where the function says nothing; Modal's own
 _ANSWER = 1.0  # seconds a container that stops its own app has left
 
@@ -60,13 +61,16 @@ class Scheduler:
         """Give an input to a container that waits, or let it wait for one; `first` before all others."""
         function = item.call.function
         item.task_id = None
+        if self.state.apps[function.app_id].stopped:
+            self.finish(item, _cancelled())
+            return
         while function.waiting:
             waiting = function.waiting.pop()
             if not waiting.done():
                 waiting.set_result(item)
                 return
         (function.queue.appendleft if first else function.queue.append)(item)
-        self._scale(function)
+        self.rescale(function)
 
     async def next_input(self, container: Container) -> Input | None:
         """The next input of a container, when there is one; None if it shall end."""
@@ -75,7 +79,7 @@ class Scheduler:
             if self.sandboxes is not None:
                 self.sandboxes.measure(container)
             container.function.crashes.started()
-            self._scale(container.function)
+            self.rescale(container.function)
         item = await self._wait_for_input(container)
         if item is None:
             return None
@@ -99,12 +103,13 @@ class Scheduler:
         function.waiting.add(waiting)
         container.waiting.add(waiting)
         try:
-            return await asyncio.wait_for(asyncio.shield(waiting), function.created.task_idle_timeout_secs or _IDLE)
-        except TimeoutError:
-            if waiting.done():
-                return waiting.result()
-            container.stopping = True
-            return None
+            while not waiting.done():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(asyncio.shield(waiting), scaling(function.created).idle)
+                if not waiting.done() and len(function.tasks) > scaling(function.created).least:
+                    container.stopping = True
+                    return None
+            return waiting.result()
         except asyncio.CancelledError:  # the container is gone; what it was about to get is another's
             item = waiting.result() if waiting.done() else None
             if item is not None:
@@ -174,15 +179,45 @@ class Scheduler:
 
     # Containers.
 
-    def _scale(self, function: Function) -> None:
+    def running(self, app: App) -> list[Container]:
+        """The containers of an app."""
+        functions = [one for one in self.state.functions.values() if one.app_id == app.id]
+        return [self.containers[task_id] for function in functions for task_id in sorted(function.tasks)]
+
+    def busy(self, app: App) -> bool:
+        """Whether an app has anything left to do."""
+        calls = (call for call in self.state.calls.values() if call.function.app_id == app.id)
+        return any(item.output is None for call in calls for item in call.inputs.values())
+
+    def published(self, app: App) -> None:
+        """A version of an app is there: containers of an earlier one end with what they have in hand."""
+        for container in self.running(app):
+            function = container.function
+            if (
+                container.definition != function.definition
+                or (function.base or function.id) not in app.functions.values()
+            ):
+                container.stop()
+        for function_id in app.functions.values():
+            if function_id in self.state.functions:
+                self.rescale(self.state.functions[function_id])
+
+    def rescale(self, function: Function) -> None:
         """Start as many containers as there is work for; one at a time while they die at their start."""
-        if self.state.apps[function.app_id].stopped:
+        app = self.state.apps[function.app_id]
+        if app.stopped or function.definition is None:
             return
-        cap = 1 if function.crashes.deaths else function.created.concurrency_limit or self.cores
+        limits = scaling(function.created)
+        # One that waits for others, as a function that calls itself does, must not keep these from starting.
+        waiting = sum(self.containers[task_id].waits > 0 for task_id in function.tasks)
+        cap = 1 if function.crashes.deaths else limits.most or min(self.cores + waiting, _MOST)
+        least = limits.least if function.id in app.functions.values() else 0
         busy = sum(bool(self.containers[task_id].current) for task_id in function.tasks)
-        while function.queue and len(function.tasks) < min(cap, len(function.queue) + busy):
+        wanted = max(len(function.queue) + busy if function.queue else 0, least)
+        while len(function.tasks) < min(cap, wanted):
             task_id = self.state.new_id("ta")
             container = Container(task_id, function, self.state.folder / "containers" / task_id)
+            container.definition = function.definition
             self.containers[task_id] = container
             function.tasks.add(task_id)
             self._spawn(self._run(container))
@@ -194,7 +229,7 @@ class Scheduler:
         died = ""
         returncode: int | None = None
         try:
-            await asyncio.sleep(function.crashes.pause)
+            await asyncio.sleep(function.crashes.pause + self.state.faults.cold_start)
             if not container.stopping:
                 container.process = await self._start(container, app)
                 if container.stopping:  # in the meantime
@@ -280,7 +315,7 @@ class Scheduler:
         if app.stopped:
             self._close_logs(app)
         else:
-            self._scale(function)
+            self.rescale(function)
 
     def _died_at_start(self, container: Container, app: App, died: str, returncode: int | None) -> None:
         function = container.function
@@ -304,16 +339,19 @@ class Scheduler:
         while function.queue:
             self.finish(function.queue.popleft(), result)
 
-    def stop_app(self, app: App, *, asking: str = "") -> None:
+    def stop_app(self, app: App, *, asking: str = "", why: str = "") -> None:
         """End the containers of an app and whatever it was asked for.
 
         Args:
             app: The app.
+            why: What its logs say of it, if anything.
             asking: The container that asks for it, if it is one of them: it goes once it had its answer.
         """
         if app.stopped:
             return
         app.stopped_at = time.time()
+        if why:
+            say(app, LogLine(f"the app is stopped: {why}\n", api_pb2.FILE_DESCRIPTOR_INFO, "", ""))
         for function in [one for one in self.state.functions.values() if one.app_id == app.id]:
             self._fail_all(function, _cancelled())
             for task_id in function.tasks:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from grpclib import GRPCError, Status
@@ -15,18 +18,69 @@ from mini.loopback.state import PlaneState
 
 _TOKEN_FLOW = ("TokenFlowCreate", "TokenFlowWait")  # whoever asks for a token has none; the handlers refuse by default
 
-# What is not offered, by how the names of its calls begin; so that a program that needs it hears what it is.
+# What is not offered, by how the names of its calls begin, so that a program that needs it hears what it is; of several
+# that fit the longest counts.
 _NOT_OFFERED = {
-    "AuthToken": "sandboxes",
-    "Sandbox": "sandboxes",
-    "SharedVolume": "network file systems",
-    "TaskCluster": "clusters",
-    "Tunnel": "tunnels",
-    "Proxy": "proxies",
-    "Workspace": "workspaces",
-    "Domain": "web endpoints",
-    "Flash": "web endpoints",
+    "sandboxes": ("AuthToken", "PersistentSandbox", "Sandbox"),
+    "clusters": ("Cluster", "TaskCluster"),
+    "web endpoints": ("Curl", "Domain", "Flash", "FunctionGetFlash"),
+    "servers": ("ContainerServer", "Endpoint", "Server"),
+    "memory snapshots": ("ContainerCheckpoint",),
+    "shells in containers": ("ContainerExec", "ContainerFilesystem", "FunctionStartPty", "TaskGetCommandRouter"),
+    "network file systems": ("SharedVolume",),
+    "tunnels": ("Tunnel",),
+    "proxies": ("Proxy",),
+    "proxy tokens": ("WebhookToken",),
+    "named images": ("ImageDelete", "ImageGetByTag", "ImageList", "ImageName", "ImagePublish", "ImageTag"),
+    "earlier versions of an app": ("AppPromote", "AppRollback", "AppRollover"),
+    "streams into functions": ("FunctionCallGetDataIn",),
+    "the input plane": ("Attempt", "Map"),
+    "statistics": (
+        *("AppGetTimeRange", "FunctionCallCount", "FunctionCallFetch", "FunctionCallList", "FunctionGetMetrics"),
+        *("FunctionGetTimeRange", "FunctionListVariants", "Metrics", "TaskCurrent"),
+    ),
+    "workspaces": ("AuditLog", "ServiceUser", "Template", "Token", "UserGroup", "Workspace"),
+    "settings of environments": ("EnvironmentBilling", "EnvironmentGet", "EnvironmentRole", "EnvironmentSet"),
+    "names that change": ("EnvironmentUpdate",),
+    "calls of other clients than Modal's for Python": (
+        *("AppDeploy", "AppGetObjects", "AppLookup", "AppSetObjects", "ContainerLog", "ContainerReload"),
+        *("FunctionAsync", "FunctionBlob", "FunctionGetSerialized", "VolumeGetFile"),
+    ),
 }
+
+
+Around = Callable[[str], AbstractContextManager[None]]
+"""Makes what a call is answered in, from the call's name."""
+
+
+def not_offered(name: str) -> str | None:
+    """What a call belongs to that is not offered here; None where that is not known.
+
+    Args:
+        name: Of the call.
+    """
+    fitting = [
+        (len(start), what) for what, starts in _NOT_OFFERED.items() for start in starts if name.startswith(start)
+    ]
+    return max(fitting)[1] if fitting else None
+
+
+def calls() -> list[str]:
+    """The names of all calls that the installed client may make, from its own description of the service."""
+    from modal_proto.api_grpc import ModalClientBase
+
+    return sorted(ModalClientBase.__abstractmethods__)
+
+
+def quiet() -> None:
+    """Let grpclib not tell of each caller that went; errors of handlers it still tells."""
+    logging.getLogger("grpclib").setLevel(logging.WARNING)
+    logging.getLogger("grpclib.server").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    # A caller that goes while its answer is under way: the same as one that goes while it waits.
+    return record.msg != "Failed to handle cancellation"
 
 
 class Service:
@@ -35,16 +89,18 @@ class Service:
     Args:
         state: The control plane's.
         handlers: The objects.
-        inside: Whether the callers are a container, whose socket nobody else reaches; all others send the token.
+        inside: For callers that are a container, whose socket nobody else reaches: what each of its calls is made in.
+            None for all others, which send the token.
     """
 
-    def __init__(self, state: PlaneState, *handlers: object, inside: bool = False) -> None:
-        self._state, self._handlers, self._inside = state, handlers, inside
+    def __init__(self, state: PlaneState, *handlers: object, inside: Around | None = None) -> None:
+        self._state, self._handlers, self._inside = state, handlers, inside is not None
+        self._around: Around = inside or (lambda _: contextlib.nullcontext())
 
     def __mapping__(self) -> dict[str, Handler]:
         from modal_proto.api_grpc import ModalClientBase
 
-        # Every call the client may make is there; the names come from its own description of the service.
+        # Every call the client may make is there.
         template = type("Template", (ModalClientBase,), dict.fromkeys(ModalClientBase.__abstractmethods__))
         described: dict[str, Handler] = template().__mapping__()
         return {
@@ -61,15 +117,16 @@ class Service:
             self._state.requests[name] += 1
             self._state.bytes_in[name] += request.ByteSize() if request is not None else 0
             if not self._inside:
-                await self._disturb()
+                await self._disturb(name)
             if handler is None:
                 raise GRPCError(Status.UNIMPLEMENTED, _unknown(name))
-            if cardinality is Cardinality.UNARY_STREAM:
-                items: AsyncIterator[Any] = handler(request)
-                async for item in items:
-                    await stream.send_message(item)
-            else:
-                await stream.send_message(await handler(request))
+            with self._around(name):
+                if cardinality is Cardinality.UNARY_STREAM:
+                    items: AsyncIterator[Any] = handler(request)
+                    async for item in items:
+                        await stream.send_message(item)
+                else:
+                    await stream.send_message(await handler(request))
 
         return answer
 
@@ -89,15 +146,19 @@ class Service:
         if self._state.faults.refuse_token or not all(right):
             raise GRPCError(Status.UNAUTHENTICATED, "Token ID is invalid")
 
-    async def _disturb(self) -> None:
+    async def _disturb(self, name: str) -> None:
         faults = self._state.faults
         if faults.delay:
             await asyncio.sleep(faults.delay)
         if faults.drop_first:
             faults.drop_first -= 1
             raise GRPCError(Status.UNAVAILABLE, "the connection was dropped")
+        refusal = faults.refuse.get(name)
+        if refusal is not None and refusal.times != 0:
+            refusal.times = None if refusal.times is None else refusal.times - 1
+            raise GRPCError(refusal.status, f"{name} is refused, as the control plane on loopback was asked to")
 
 
 def _unknown(name: str) -> str:
-    what = next((what for start, what in _NOT_OFFERED.items() if name.startswith(start)), None)
+    what = not_offered(name)
     return f"the control plane on loopback does not know {name}" + (f": it does not offer {what}" if what else "")

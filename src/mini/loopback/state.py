@@ -21,6 +21,23 @@ from mini.loopback.sandbox import Sandbox
 
 _Value = TypeVar("_Value")
 
+QueueItem = tuple[int, bytes]
+"""An item of a queue: its number, by which a reader goes on, and its value."""
+
+SILENCE = 90.0
+"""Seconds; Modal's client sends a heartbeat every 15."""
+
+MAIN = "main"
+"""The environment that is there from the start, and that a client means which names none."""
+
+
+@dataclass
+class Refusal:
+    """What a call is answered that shall fail, and how many more times; None for ever."""
+
+    status: Status = Status.PERMISSION_DENIED
+    times: int | None = None
+
 
 @dataclass
 class Faults:
@@ -31,6 +48,8 @@ class Faults:
         preempt_every: Preempt the container at every nth input it is given, as Modal does: SIGINT, and SIGKILL after
             `preempt_grace`. The input goes to another container and loses no attempt. 0 never.
         preempt_grace: Seconds a preempted container has to end by itself; Modal gives about 30.
+        cold_start: Seconds a container takes before its process begins.
+        refuse: Calls of clients that are refused, by their name.
         refuse_token: Refuse whatever token comes.
         delay: Seconds before each answer.
         drop_first: How many calls lose their connection first.
@@ -43,6 +62,8 @@ class Faults:
     kill_every: int = 0
     preempt_every: int = 0
     preempt_grace: float = 30.0
+    cold_start: float = 0.0
+    refuse: dict[str, Refusal] = field(default_factory=dict)
     refuse_token: bool = False
     delay: float = 0.0
     drop_first: int = 0
@@ -88,7 +109,11 @@ class Input:
 
 @dataclass
 class FunctionCall:
-    """One call of a function: of a map, all its inputs."""
+    """One call of a function: of a map, all its inputs.
+
+    Args:
+        parent: The input whose container made the call; empty where a client did.
+    """
 
     id: str
     function: Function
@@ -98,6 +123,7 @@ class FunctionCall:
     outputs: list[api_pb2.FunctionGetOutputsItem] = field(default_factory=list)  # of every attempt, as they came
     yielded: list[api_pb2.DataChunk] = field(default_factory=list)  # what a generator has yielded so far
     changed: Signal = field(default_factory=Signal)
+    parent: str = ""
     cancelled: bool = False
     created: float = field(default_factory=time.time)
 
@@ -107,16 +133,19 @@ class Function:
     """A function definition, its queue and its containers.
 
     Args:
+        base: The function that this is a variant of, by parameters or by options; empty for one that is none.
         parameters: Of a class with parameters: the serialized values this variant is bound to.
+        options: What differs in this variant.
     """
 
     id: str
     app_id: str
     name: str
     definition: api_pb2.Function | None = None
-    requested: api_pb2.FunctionCreateRequest | None = None
+    base: str = ""
     announced: api_pb2.FunctionPrecreateRequest | None = None
     parameters: bytes = b""
+    options: api_pb2.FunctionOptions = field(default_factory=api_pb2.FunctionOptions)
     queue: deque[Input] = field(default_factory=deque)
     waiting: set[asyncio.Future[Input | None]] = field(default_factory=set)
     tasks: set[str] = field(default_factory=set)
@@ -142,6 +171,11 @@ class App:
     name: str
     deployed: bool = False
     detached: bool = False
+    ephemeral: bool = False  # ends with its client
+    left: bool = False  # detached, and its client is gone
+    environment: str = MAIN
+    tags: dict[str, str] = field(default_factory=dict)
+    published: list[Published] = field(default_factory=list)
     functions: dict[str, str] = field(default_factory=dict)
     classes: dict[str, str] = field(default_factory=dict)
     logs: list[LogLine] = field(default_factory=list)
@@ -149,12 +183,22 @@ class App:
     created: float = field(default_factory=time.time)
     deployed_at: float = 0.0
     stopped_at: float = 0.0
+    heard: float = field(default_factory=time.monotonic)  # when its client last said that it is there
     over: bool = False  # stopped, and its last container is gone
 
     @property
     def stopped(self) -> bool:
         """Whether nothing runs there any more."""
         return self.stopped_at > 0
+
+
+@dataclass(frozen=True)
+class Published:
+    """A version of a deployed app."""
+
+    version: int
+    time: float
+    request: api_pb2.AppPublishRequest
 
 
 @dataclass(frozen=True)
@@ -194,6 +238,7 @@ class PlaneState:
     Args:
         folder: Where files are kept: blobs, volumes, containers.
         sockets: Where containers' sockets are.
+        silence: Seconds without a heartbeat after which the client of an ephemeral app is gone.
         token: Which a client must send: its id, and its secret.
         sandbox: What containers are made of; None where they are processes among this machine's.
         data: A folder with the variables of named secrets and the files of named volumes, which are not kept here.
@@ -204,13 +249,15 @@ class PlaneState:
     folder: Path
     sockets: Path
     faults: Faults = field(default_factory=Faults)
+    silence: float = SILENCE
     token: tuple[str, str] = field(
         default_factory=lambda: (f"ak-{secrets.token_urlsafe(16)}", f"as-{secrets.token_urlsafe(32)}")
     )
     requests: Counter[str] = field(default_factory=Counter)
     bytes_in: Counter[str] = field(default_factory=Counter)
     apps: dict[str, App] = field(default_factory=dict)
-    deployments: dict[str, str] = field(default_factory=dict)
+    environments: dict[str, float] = field(default_factory=lambda: {MAIN: time.time()})  # when each was made
+    deployments: dict[tuple[str, str], str] = field(default_factory=dict)  # by environment and name
     functions: dict[str, Function] = field(default_factory=dict)
     classes: dict[str, str] = field(default_factory=dict)
     calls: dict[str, FunctionCall] = field(default_factory=dict)
@@ -219,17 +266,31 @@ class PlaneState:
     failed_builds: dict[str, str] = field(default_factory=dict)
     mounts: dict[str, list[api_pb2.MountFile]] = field(default_factory=dict)
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)
-    named: dict[tuple[str, str], str] = field(default_factory=dict)
+    named: dict[tuple[str, str, str], str] = field(default_factory=dict)  # by kind, environment and name
     created: dict[str, float] = field(default_factory=dict)  # when what is in `named` was
     dicts: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
-    queues: dict[str, dict[bytes, deque[bytes]]] = field(default_factory=dict)
+    queues: dict[str, dict[bytes, deque[QueueItem]]] = field(default_factory=dict)
     volumes: dict[str, Path] = field(default_factory=dict)
+    volume_versions: dict[str, int] = field(default_factory=dict)
     blobs: dict[str, Path] = field(default_factory=dict)
     sandbox: Sandbox | None = None
     data: Path | None = None
     left_behind: list[LeftBehind] = field(default_factory=list)
     notify: Callable[[str], None] = field(default=lambda text: None)
     _ids: Iterator[int] = field(default_factory=itertools.count)
+
+    def environment(self, name: str) -> str:
+        """The environment a client means.
+
+        Args:
+            name: As it says it; empty for the default.
+
+        Raises:
+            GRPCError: There is no such environment.
+        """
+        if name and name not in self.environments:
+            raise GRPCError(Status.NOT_FOUND, f"Environment '{name}' not found")
+        return name or MAIN
 
     def new_id(self, prefix: str) -> str:
         """An identifier as Modal makes them."""

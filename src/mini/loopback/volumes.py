@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from google.protobuf.empty_pb2 import Empty
@@ -15,6 +15,7 @@ from modal_proto import api_pb2
 
 from mini.loopback import local_data
 from mini.loopback.files import FileServer
+from mini.loopback.named import creation_info, forget, name_of, named, newest, rename
 from mini.loopback.state import PlaneState, look_up
 
 BLOCK = 8 * 1024 * 1024  # bytes; Modal's own, `_utils/blob_utils.py`
@@ -93,44 +94,83 @@ class Volumes:
         return self.path(volume_id).joinpath(*parts)
 
     async def VolumeGetOrCreate(self, request: api_pb2.VolumeGetOrCreateRequest) -> api_pb2.VolumeGetOrCreateResponse:
-        name = request.deployment_name
-        volume_id = self.state.named.get(("volume", name)) if name else None
-        if volume_id is None:
-            if name and request.object_creation_type == api_pb2.OBJECT_CREATION_TYPE_UNSPECIFIED:
-                raise GRPCError(Status.NOT_FOUND, f"Volume '{name}' not found in environment 'main'")
-            volume_id = self.state.new_id("vo")
+        volume_id, new = named(
+            *(self.state, "volume", "vo", request.deployment_name, request.object_creation_type),
+            request.environment_name,
+        )
+        if new:
             path = self.state.path("volumes", volume_id)
             path.mkdir()
-            local_data.fill(self.state.data, name, path)
+            local_data.fill(self.state.data, request.deployment_name, path)
             self.state.volumes[volume_id] = path
-            if name:
-                self.state.named["volume", name] = volume_id
-        version = api_pb2.VOLUME_FS_VERSION_V2
-        return api_pb2.VolumeGetOrCreateResponse(
-            volume_id=volume_id, version=version, metadata=api_pb2.VolumeMetadata(version=version, name=name)
+            self.state.volume_versions[volume_id] = request.version or api_pb2.VOLUME_FS_VERSION_V1
+        metadata = describe(self.state, volume_id)
+        return api_pb2.VolumeGetOrCreateResponse(volume_id=volume_id, version=metadata.version, metadata=metadata)
+
+    async def VolumeGetById(self, request: api_pb2.VolumeGetByIdRequest) -> api_pb2.VolumeGetByIdResponse:
+        self.path(request.volume_id)
+        return api_pb2.VolumeGetByIdResponse(
+            volume_id=request.volume_id, metadata=describe(self.state, request.volume_id)
         )
+
+    async def VolumeList(self, request: api_pb2.VolumeListRequest) -> api_pb2.VolumeListResponse:
+        found = newest(self.state, "volume", request.environment_name, request.pagination)
+        described = ((one, describe(self.state, one)) for one in found)
+        return api_pb2.VolumeListResponse(
+            environment_name=request.environment_name,
+            items=[
+                api_pb2.VolumeListItem(
+                    label=metadata.name,
+                    volume_id=one,
+                    created_at=metadata.creation_info.created_at,
+                    metadata=metadata,
+                )
+                for one, metadata in described
+            ],
+        )
+
+    async def VolumeRename(self, request: api_pb2.VolumeRenameRequest) -> Empty:
+        self.path(request.volume_id)
+        rename(self.state, "volume", request.volume_id, request.name)
+        return Empty()
+
+    async def VolumeDelete(self, request: api_pb2.VolumeDeleteRequest) -> Empty:
+        shutil.rmtree(self.path(request.volume_id), ignore_errors=True)
+        del self.state.volumes[request.volume_id]
+        forget(self.state, "volume", request.volume_id)
+        return Empty()
 
     async def VolumeHeartbeat(self, _: api_pb2.VolumeHeartbeatRequest) -> Empty:
         return Empty()
 
+    async def VolumeListFiles(
+        self, request: api_pb2.VolumeListFilesRequest
+    ) -> AsyncIterator[api_pb2.VolumeListFilesResponse]:
+        for entries in self._listed(request.volume_id, request.path, recursive=request.recursive):
+            yield api_pb2.VolumeListFilesResponse(entries=entries)
+
     async def VolumeListFiles2(
         self, request: api_pb2.VolumeListFiles2Request
     ) -> AsyncIterator[api_pb2.VolumeListFiles2Response]:
-        top, root = self._file(request.volume_id, request.path), self.path(request.volume_id)
+        for entries in self._listed(request.volume_id, request.path, recursive=request.recursive):
+            yield api_pb2.VolumeListFiles2Response(entries=entries)
+
+    def _listed(self, volume_id: str, path: str, *, recursive: bool) -> Iterator[list[api_pb2.FileEntry]]:
+        """What a client is told of a folder's files, in pages."""
+        top, root = self._file(volume_id, path), self.path(volume_id)
         if not top.exists():
-            raise GRPCError(Status.NOT_FOUND, f"No such file or directory: {request.path}")
-        found = [top] if top.is_file() else sorted(top.rglob("*") if request.recursive else top.iterdir())
-        entries = [
-            api_pb2.FileEntry(
-                path=path.relative_to(root).as_posix(),
-                type=api_pb2.FileEntry.DIRECTORY if path.is_dir() else api_pb2.FileEntry.FILE,
-                mtime=int(path.stat().st_mtime),
-                size=path.stat().st_size,
-            )
-            for path in found
-        ]
-        for start in range(0, len(entries), 1000):
-            yield api_pb2.VolumeListFiles2Response(entries=entries[start : start + 1000])
+            raise GRPCError(Status.NOT_FOUND, f"No such file or directory: {path}")
+        found = [top] if top.is_file() else sorted(top.rglob("*") if recursive else top.iterdir())
+        for start in range(0, len(found), 1000):
+            yield [
+                api_pb2.FileEntry(
+                    path=one.relative_to(root).as_posix(),
+                    type=api_pb2.FileEntry.DIRECTORY if one.is_dir() else api_pb2.FileEntry.FILE,
+                    mtime=int(one.stat().st_mtime),
+                    size=one.stat().st_size,
+                )
+                for one in found[start : start + 1000]
+            ]
 
     async def VolumeGetFile2(self, request: api_pb2.VolumeGetFile2Request) -> api_pb2.VolumeGetFile2Response:
         file = self._file(request.volume_id, request.path)
@@ -147,9 +187,7 @@ class Volumes:
     async def VolumePutFiles2(self, request: api_pb2.VolumePutFiles2Request) -> api_pb2.VolumePutFiles2Response:
         targets = [self._file(request.volume_id, file.path) for file in request.files]
         if request.disallow_overwrite_existing_files:
-            for file, target in zip(request.files, targets, strict=True):
-                if target.exists():
-                    raise GRPCError(Status.ALREADY_EXISTS, f"{file.path}: already exists")
+            _none_exist(zip((file.path for file in request.files), targets, strict=True))
         missing = [
             api_pb2.VolumePutFiles2Response.MissingBlock(
                 file_index=i, block_index=j, put_url=self.files.upload_url(self._block(block))
@@ -169,15 +207,76 @@ class Volumes:
     def _block(self, block: api_pb2.VolumePutFiles2Request.Block) -> Path:
         return self.state.content("blocks", block.contents_sha256.hex())
 
+    async def VolumePutFiles(self, request: api_pb2.VolumePutFilesRequest) -> Empty:
+        targets = [self._file(request.volume_id, file.filename) for file in request.files]
+        if request.disallow_overwrite_existing_files:
+            _none_exist(zip((file.filename for file in request.files), targets, strict=True))
+        for file, target in zip(request.files, targets, strict=True):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.state.content("files", file.sha256_hex), target)
+        return Empty()
+
+    async def VolumeCopyFiles(self, request: api_pb2.VolumeCopyFilesRequest) -> Empty:
+        self._copy(request.volume_id, request.src_paths, request.dst_path, recursive=True)
+        return Empty()
+
+    async def VolumeCopyFiles2(self, request: api_pb2.VolumeCopyFiles2Request) -> Empty:
+        self._copy(request.volume_id, request.src_paths, request.dst_path, recursive=request.recursive)
+        return Empty()
+
+    def _copy(self, volume_id: str, paths: Sequence[str], into: str, *, recursive: bool) -> None:
+        """As `cp` does it: into the target where it is a folder or there are several, else under its name."""
+        target = self._file(volume_id, into)
+        if len(paths) > 1 and not target.is_dir():
+            raise GRPCError(Status.INVALID_ARGUMENT, f"{into} is no folder, and takes one file only")
+        for path in paths:
+            source = self._file(volume_id, path)
+            place = target / source.name if target.is_dir() else target
+            if source.is_dir() and not recursive:
+                raise GRPCError(Status.INVALID_ARGUMENT, f"{path} is a folder; copy it with recursive=True")
+            if not source.exists():
+                raise GRPCError(Status.NOT_FOUND, f"No such file or directory: {path}")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, place, dirs_exist_ok=True)
+            else:
+                shutil.copyfile(source, place)
+
+    async def VolumeRemoveFile(self, request: api_pb2.VolumeRemoveFileRequest) -> Empty:
+        self._remove(request.volume_id, request.path, recursive=request.recursive)
+        return Empty()
+
     async def VolumeRemoveFile2(self, request: api_pb2.VolumeRemoveFile2Request) -> Empty:
-        target = self._file(request.volume_id, request.path)
-        if target.is_dir() and request.recursive:
+        self._remove(request.volume_id, request.path, recursive=request.recursive)
+        return Empty()
+
+    def _remove(self, volume_id: str, path: str, *, recursive: bool) -> None:
+        target = self._file(volume_id, path)
+        if target == self.path(volume_id):
+            raise GRPCError(Status.INVALID_ARGUMENT, "the top folder of a volume stays")
+        if target.is_dir() and recursive:
             shutil.rmtree(target)
+        elif target.is_dir():
+            raise GRPCError(Status.INVALID_ARGUMENT, f"{path} is a folder; remove it with recursive=True")
         elif target.is_file():
             target.unlink()
         else:
-            raise GRPCError(Status.NOT_FOUND, f"No such file: {request.path}")
-        return Empty()
+            raise GRPCError(Status.NOT_FOUND, f"No such file: {path}")
+
+
+def describe(state: PlaneState, volume_id: str) -> api_pb2.VolumeMetadata:
+    """What a client is told of a volume."""
+    return api_pb2.VolumeMetadata(
+        version=state.volume_versions[volume_id],  # type: ignore[arg-type]
+        name=name_of(state, "volume", volume_id),
+        creation_info=creation_info(state, volume_id),
+    )
+
+
+def _none_exist(files: Iterable[tuple[str, Path]]) -> None:
+    for name, target in files:
+        if target.exists():
+            raise GRPCError(Status.ALREADY_EXISTS, f"{name}: already exists")
 
 
 def _stamps(folder: Path, left_out: set[str] | None = None) -> dict[str, tuple[int, int]]:

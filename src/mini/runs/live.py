@@ -1,4 +1,4 @@
-"""How far a running job is, `live.json` in its folder, a cache; what it is told there: to end early; and why others wait."""
+"""How far a running job is (`live.json`, a cache), what it is told there (to end early), and why others wait."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from mini.studies import options as study_options
 from mini.studies.loop import Loop
 from mini.studies.optimizer import Best, Optimizer, require_optuna
 from mini.studies.space import Chosen, Dimensions, Space, require_some
-from mini.worker import context
+from mini.studies.task import TrialTask
 
 if TYPE_CHECKING:
     import optuna
@@ -84,7 +84,7 @@ def study(
     goes_on = (folder.path / layout.STUDY).exists()
     if not goes_on:
         folder.require_new()
-    task = _Task(fn)
+    task = TrialTask(fn)
     own = None
     if apparatus is None:
         from mini.apparatus.local.apparatus import LocalApparatus
@@ -122,17 +122,6 @@ def study(
             own.close()
     front = optimizer.front() if chosen.objectives > 1 else []
     return StudyResult(Run(folder), optimizer.study, optimizer.best(), front)
-
-
-class _Task:
-    """The function as a trial: what it reports is kept."""
-
-    def __init__(self, fn: Callable[..., Any]) -> None:
-        self._fn = fn
-
-    def __call__(self, **values: Any) -> Any:
-        context.keep_reports()
-        return self._fn(**values)
 
 
 def _space(given: Mapping[str, Any] | Callable[[Any], Any]) -> Space:

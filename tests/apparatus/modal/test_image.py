@@ -287,7 +287,7 @@ def test_the_hugging_face_cache_is_one_volume_for_all_containers():
         cached = Image(hf_cache=True)
         assert apparatus.w(image=cached).run(look) == "/cache/huggingface"
         assert plan(cached, PROJECT).key == plain.key
-        assert ("volume", "huggingface-cache") in apparatus.loopback.state.named
+        assert ("volume", "main", "huggingface-cache") in apparatus.loopback.state.named
 
 
 def test_a_given_image_wins_over_all():

@@ -35,3 +35,9 @@ async def main():
     await ask()
     assert [value async for value in rising.remote_gen.aio(3)] == [0, 1, 2]
     print("WORKED")
+
+
+if __name__ == "__main__":
+    with app.run():
+        asyncio.run(ask())
+        print("WORKED")

@@ -32,3 +32,8 @@ def main():
     assert max(size for _, size in ground) > 1
     assert list(wait_for_each_other.map("abc")) == [3, 3, 3]
     print("WORKED")
+
+
+if __name__ == "__main__":
+    with app.run():
+        main()

@@ -36,3 +36,8 @@ def main():
     assert Shelf().find.remote(1) == "hall 1"
     assert Shelf.with_options(timeout=60)(size=1).find.spawn(0).get() == "hall 0"
     print("WORKED")
+
+
+if __name__ == "__main__":
+    with app.run():
+        main()

@@ -24,3 +24,8 @@ def main():
     assert isinstance(bad, ValueError)
     weigh.for_each([1, 2])
     print("WORKED")
+
+
+if __name__ == "__main__":
+    with app.run():
+        main()

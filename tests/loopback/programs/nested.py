@@ -19,3 +19,8 @@ def first(word):
 def main():
     assert first.remote("go") == "go!go!end!"
     print("WORKED")
+
+
+if __name__ == "__main__":
+    with app.run():
+        main()

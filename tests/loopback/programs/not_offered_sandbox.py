@@ -9,3 +9,8 @@ app = modal.App("playground")
 def main():
     modal.Sandbox.create("true", app=app)
     print("WORKED")
+
+
+if __name__ == "__main__":
+    with app.run():
+        main()

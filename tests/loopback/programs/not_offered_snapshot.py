@@ -14,3 +14,8 @@ def smile():
 def main():
     smile.remote()
     print("WORKED")
+
+
+if __name__ == "__main__":
+    with app.run():
+        main()

@@ -14,3 +14,8 @@ def sell():
 @app.local_entrypoint()
 def main():
     print("WORKED")
+
+
+if __name__ == "__main__":
+    with app.run():
+        main()

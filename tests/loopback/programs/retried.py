@@ -30,3 +30,8 @@ def main():
         prove.remote()
     except modal.exception.FunctionTimeoutError:
         print("WORKED")
+
+
+if __name__ == "__main__":
+    with app.run():
+        main()

@@ -18,3 +18,8 @@ def main():
     assert again.get(timeout=30) == "bowl, fired"
     fire.spawn_map(["cup"])
     print("WORKED")
+
+
+if __name__ == "__main__":
+    with app.run():
+        main()

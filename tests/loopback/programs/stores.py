@@ -32,3 +32,8 @@ def main():
     assert [entry.path for entry in jars.listdir("/", recursive=True)][-1] == "recipes/program.py"
     jars.remove_file("recipes/program.py")
     print("WORKED")
+
+
+if __name__ == "__main__":
+    with app.run():
+        main()

@@ -185,7 +185,7 @@ def probe(folder: Path, options: SlurmOptions) -> str | None:
         mark.touch()
         said = scheduler.answer(
             *("srun", f"--immediate={_PROBE}", "--quiet", "--ntasks=1", "--time=1", "--job-name=mini-probe", *where),
-            *("sh", "-c", 'test -e "$0" && echo shared || hostname', str(mark)),
+            *("sh", "-c", 'test -e "$0" && echo shared || echo "${SLURMD_NODENAME:-$(hostname)}"', str(mark)),
         ).split()
     except CloudError as error:
         return f"no node was free to check that {folder} is shared ({error})"

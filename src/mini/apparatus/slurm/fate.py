@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 from mini.apparatus.slurm import scheduler
 from mini.apparatus.slurm.scheduler import Found
@@ -21,6 +22,14 @@ _STATES = {
 }
 
 
+_SAID = (  # what Slurm's own process on the node prints; known also where the queue has forgotten the task
+    (re.compile(r"slurmstepd.*(exceeded (job )?memory limit|oom.kill)", re.IGNORECASE), "OUT_OF_MEMORY"),
+    (re.compile(r"slurmstepd.*DUE TO TIME LIMIT"), "TIMEOUT"),
+    (re.compile(r"slurmstepd.*DUE TO NODE FAILURE"), "NODE_FAIL"),
+    (re.compile(r"slurmstepd.*DUE TO PREEMPTION"), "PREEMPTED"),
+)
+
+
 def fate(found: Found | None, *, began: bool, output: str, asked: bool) -> tuple[State, Failure]:
     """What became of a job that has no outcome, and whose task will not give it one.
 
@@ -33,8 +42,11 @@ def fate(found: Found | None, *, began: bool, output: str, asked: bool) -> tuple
     if asked:
         return State.CANCELLED, Failure("Cancelled", f"it was stopped before it {'finished' if began else 'began'}")
     node = f" (on {found.node})" if found is not None and found.node else ""
-    if found is not None and found.state in _STATES:
-        state, kind, text = _STATES[found.state]
+    known = found.state if found is not None else ""
+    if known not in _STATES:
+        known = next((state for pattern, state in _SAID if pattern.search(output)), "")
+    if known:
+        state, kind, text = _STATES[known]
         return state, Failure(kind, text + node)
     tail = f"; it printed: {output}" if output else ""
     if found is None:

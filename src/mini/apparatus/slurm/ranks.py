@@ -109,11 +109,17 @@ def follow(spool: Spool, here: Here) -> int:
     return 1
 
 
-def failure(spool: Spool, here: Here) -> Failure | None:
-    """Why another process of the job failed, once; None if none did."""
+def failure(spool: Spool, here: Here, *, before: bool) -> Failure | None:
+    """Why another process of the job failed; None if none did.
+
+    Args:
+        spool: The submission.
+        here: Where this process is.
+        before: Whether it was with the process before this one.
+    """
     if here.size == 1:
         return None
-    path = _folder(spool, here, -1) / "failed"
+    path = _folder(spool, here, -1 if before else 0) / "failed"
     try:
         told: Failure = pickle.loads(path.read_bytes())
     except FileNotFoundError:

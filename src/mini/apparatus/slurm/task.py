@@ -18,9 +18,10 @@ from mini.apparatus.slurm import ranks, scheduler
 from mini.apparatus.slurm.interruption import Preempted, Stopped, Watch, cause_of_death, memory_kills
 from mini.apparatus.slurm.script import ENDED, FINISHED, LEFT
 from mini.apparatus.slurm.spool import Began, Ended, Left, Spool, TaskLog, append
+from mini.apparatus.stream import pruned
 from mini.errors import CloudError, RecordError
 from mini.job import Failure, Outcome, State
-from mini.runs import records
+from mini.runs import live, records
 from mini.worker import capture, execution, isolation
 from mini.worker.pickling import Call
 
@@ -124,13 +125,13 @@ class Task:
         call = self._call(in_hand.place, in_hand.attempt)
         recorded = _recorded(call)  # it died between the record and its word of it
         tried_again = in_hand.attempt <= self._about.retries and not self._spool.is_stopped(in_hand.place)
-        if recorded is not None and (recorded.ok or recorded.state is State.CANCELLED or not tried_again):
+        if recorded is not None and (not recorded.state.is_failure or not tried_again):
             self._end(in_hand.place, recorded)
             return False
         if tried_again:
             self._before.current = replace(in_hand, attempt=in_hand.attempt + 1)
             return True
-        told = ranks.failure(self._spool, self._here)
+        told = ranks.failure(self._spool, self._here, before=True)
         kind, text = cause_of_death(int(os.environ.get(ENDED, "1")), memory_kills() > 0)
         failure = told or Failure(kind, text)
         state = State.FAILED if told else State.LOST
@@ -155,7 +156,7 @@ class Task:
             self._grouping.finished(outcome.seconds)
             if self._here.size > 1 and not outcome.ok:  # the other processes may wait for this one for ever
                 return self._end_with_others(place, attempt, outcome)
-            tried_again = not outcome.ok and outcome.state is not State.CANCELLED and attempt <= self._about.retries
+            tried_again = outcome.state.is_failure and attempt <= self._about.retries
             if not tried_again or self._spool.is_stopped(place):
                 self._end(place, outcome)
                 return True
@@ -163,7 +164,7 @@ class Task:
 
     def _end_with_others(self, place: int, attempt: int, outcome: Outcome) -> bool:
         """Say that a job of several processes failed, and end these; the next process goes on."""
-        if outcome.state is State.CANCELLED or attempt > self._about.retries:
+        if not outcome.state.is_failure or attempt > self._about.retries:
             self._end(place, outcome)
         sys.stdout.flush()
         os._exit(_AGAIN)
@@ -199,6 +200,8 @@ class Task:
         Returns:
             False: the task is over.
         """
+        if why == "end" and ranks.failure(self._spool, self._here, before=False) is not None:
+            os._exit(_AGAIN)  # Slurm ends this process because another of the job failed
         if why == "end" or self._spool.is_stopped(place):
             if self._spool.is_stopped(place):
                 stopped = Failure("Cancelled", "it was stopped before it finished")
@@ -241,8 +244,7 @@ class Task:
         said = outcome if self._about.values or outcome.folder is None else replace(outcome, pickled=None)
         append(self._file, Ended(place, said))
         most = self._about.max_failures
-        failed = not outcome.ok and outcome.state is not State.CANCELLED
-        if most is not None and failed and self._spool.fail(place) >= most:
+        if most is not None and outcome.state.is_failure and self._spool.fail(place) >= most:
             self._stop_run()
 
     def _stop_run(self) -> None:
@@ -311,5 +313,8 @@ def _record(call: Call, state: State, failure: Failure, where: Mapping[str, Any]
         key=call.key,
     )
     if outcome.folder is not None:
+        if state is State.CANCELLED and live.is_pruned(Path(outcome.folder)):
+            said = live.read_live(outcome.folder) or {}
+            outcome = pruned(outcome, said.get("step"), said.get("total"))
         records.write_record(outcome, call.row)
     return outcome
