@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from mini import RehearsalApparatus
-from mini.apparatus.rehearsal import debian
+from mini.apparatus.rehearsal import choice, debian
 from mini.errors import ImageError, OptionError
 from mini.loopback import layers, local_data, sandbox
+from mini.loopback.plane import Loopback
 
 APPLICATION = Path(__file__).parents[1] / "launcher" / "application.py"
 PROJECT = Path(__file__).parents[2]
@@ -39,6 +40,7 @@ def without_bubblewrap(tmp_path):
         found = shutil.which(name)
         if found:
             (programs / name).symlink_to(found)
+    (programs / "python3").symlink_to(os.path.realpath(sys.executable))  # uv takes none of an environment to lock with
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{programs}"}
 
 
@@ -121,3 +123,47 @@ def test_a_secret_of_a_file(tmp_path):
 @pytest.mark.parametrize(("code", "meant"), [(0, 0), (3, 3), (139, -11), (137, -9), (200, 200)])
 def test_a_signal_is_told_from_an_exit_code(code, meant):
     assert sandbox.status(code) == meant
+
+
+PROGRAM = """
+import modal
+
+def harvest():
+    import os
+    os.remove("/etc/issue")
+    open("/opt/harvest.txt", "w").write("leeks")
+
+image = modal.Image.debian_slim().run_function(harvest)
+image = image.run_commands("sed -i s/leeks/soup/ /opt/harvest.txt")
+app = modal.App("kitchen", image=image)
+
+@app.function(serialized=True)
+def cook(number):
+    import os
+    return open("/opt/harvest.txt").read() * number, os.path.exists("/etc/issue"), len(os.environ["MODAL_ENVIRONMENT"])
+
+if __name__ == "__main__":
+    with app.run():
+        print(list(cook.map(range(4))))
+"""
+
+
+@needs_a_sandbox
+@pytest.mark.slow
+def test_far_and_failing_with_a_layer_that_a_function_left(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    with Loopback(sandbox=choice.sandbox(network=False), round_trip=0.02) as plane:
+        plane.faults.kill_every, plane.faults.cold_start = 3, 0.1
+        token_id, secret = plane.token
+        place = {"MODAL_SERVER_URL": plane.url, "MODAL_TOKEN_ID": token_id, "MODAL_TOKEN_SECRET": secret}
+        done = subprocess.run(
+            [sys.executable, "program.py"],
+            env={**os.environ, **place, "PYTHONPATH": ""},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.splitlines()[-1] == str([("soup" * number, False, 4) for number in range(4)])
+        assert sum(item.losses for item in plane.state.inputs.values()) > 0
