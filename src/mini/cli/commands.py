@@ -30,6 +30,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "What came out": {
         "results": Entry("results", "Show the table of a run, or write it to a file."),
+        "export": Entry("export", "Write a run for TensorBoard, MLflow, wandb, or as CSV or parquet; offline."),
     },
     "Changing runs": {
         "cancel": Entry("change", "Stop what runs, keep what is done."),
@@ -39,6 +40,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "rm": Entry("change", "Remove a run that does not run."),
     },
     "Before a run": {
+        "init": Entry("init", "Set up a project: in an empty folder, or beside a Hydra application."),
+        "doctor": Entry("doctor", "Say what works here, and what to do about what does not."),
+        "auth": Entry("auth", "Get a token for Modal, or try the one that is there."),
         "image": Entry("image", "Show what a container would be built from; offline, builds nothing."),
         "completion": Entry("completion", "Print the completion script for a shell."),
     },
