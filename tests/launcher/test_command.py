@@ -152,7 +152,7 @@ def test_a_run_folder_may_be_anywhere_on_every_engine(in_project, tmp_path):
 def test_without_a_token_nothing_is_begun(in_project):
     done = run("apparatus=modal", "x=1,2")
     assert done.returncode == 1
-    assert "there is no Modal token; run `./go auth`" in done.stderr
+    assert "there is no Modal token; run `mini auth`" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(Path("outputs").glob("*/*"))
 
