@@ -18,6 +18,7 @@ usage() {
 ./go test [ARGS]        the test suite: pytest
 ./go check              lint, format, types, import contracts
 ./go bench [ARGS]       the benchmarks
+./go pictures          screenshots of the example's pages: docs/pictures
 ./go docs               the references, from the code: docs/options.md, docs/cli.md
 ./go auth [--check]     a token for Modal: get one, or see whether the one there is works
 TEXT
@@ -41,6 +42,7 @@ docs)
     uv run python -m mini.cli.reference >docs/cli.md
     ;;
 auth) exec uv run python -m mini.apparatus.modal.auth "$@" ;;
+pictures) exec uv run python docs/pictures/take.py "$@" ;;
 bench) exec uv run --group bench python -m bench "$@" ;;
 -h | --help | help) usage ;;
 *)

@@ -78,3 +78,6 @@ class Results:
     sort: str | None = option(None, "the column to sort by: `accuracy`, or `-accuracy` to begin with the highest", text)
     columns: tuple[str, ...] | None = option(None, "the columns to show; null: what was swept, and the metrics", texts)
     rows: int = option(20, "how many rows to show; the file has them all", whole(0))
+    report: bool | None = option(
+        None, "leave a page, `report.html`, in the run's folder; null: of up to 1,000 jobs", boolean
+    )

@@ -30,6 +30,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "What came out": {
         "results": Entry("results", "Show the table of a run, or write it to a file."),
+        "report": Entry("report", "Write a run, or a comparison of several, as one HTML page."),
+        "ui": Entry("report", "Serve the pages of all runs here: look, compare, cancel, retry."),
     },
     "Changing runs": {
         "cancel": Entry("change", "Stop what runs, keep what is done."),

@@ -8,6 +8,7 @@ from mini import combine
 from mini.apparatus.groups import Results
 from mini.display import terminal
 from mini.job import State
+from mini.report.run_page import at_end
 from mini.runs.folder import RunFolder
 
 
@@ -30,8 +31,10 @@ def show(folder: RunFolder, wanted: Results) -> None:
             out.print(line)
         if complaint and State.DONE in table["state"]:
             out.print(complaint, style="yellow")
-    for problem in problems:
-        out.print(str(problem), style="yellow")
+    for damage in problems:
+        out.print(str(damage), style="yellow")
     counts = dict(table["state"].value_counts().iter_rows())
     total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     out.print(f"{total} → {os.path.relpath(folder.path)}/results.parquet", soft_wrap=True)
+    if problem := at_end(folder, table.height, wanted.report):
+        out.print(problem, style="yellow")

@@ -9,6 +9,7 @@
 <run>/driver.log            what its driver printed
 <run>/study.journal         the trials of a study, in a journal of Optuna's
 <run>/study.json            how the study goes: its best trial
+<run>/retry.log             what a retry printed that was begun from `mini ui`
 <run>/cancel                somebody wants the run to stop
 <run>/waiting.json          why jobs wait, as the engine's queue says; a cache that may vanish
 <run>/slurm/                what the tasks of a run on Slurm need, while it goes on
@@ -21,6 +22,7 @@
 <run>/<job>/log.txt         stdout, stderr and logging, as it happened
 <run>/<job>/metrics.parquet a table the job wrote, if it wrote one
 <run>/results.parquet       one row for each job
+<run>/report.html           the same and more, to be looked at
 """
 
 VERSION = 1
@@ -34,6 +36,7 @@ LOG = "log.txt"
 HISTORY = "history.csv"
 TABLE = "metrics.parquet"
 RESULTS = "results.parquet"
+REPORT = "report.html"
 VALUE = "value.pkl"
 RECORDS = "records"
 CANCEL = "cancel"
@@ -46,6 +49,7 @@ SNAPSHOT = "code"
 DRIVER = "driver.json"
 PARCELS = "driver.pkl"
 DRIVER_LOG = "driver.log"
+RETRY_LOG = "retry.log"
 MULTIRUN = "multirun.yaml"
 """Written by Hydra's sweeper."""
 

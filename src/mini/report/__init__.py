@@ -1,0 +1,1 @@
+"""Runs as a page: one file that opens anywhere, and the same page served live."""
