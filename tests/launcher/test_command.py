@@ -160,7 +160,7 @@ def test_without_a_token_nothing_is_begun(in_project):
 def test_a_gpu_nobody_knows_is_warned_of_and_asked_for(in_project):
     """Modal may have it by now; the control plane, as strict as Modal, has not."""
     done = run("apparatus=rehearsal", "gpu=t4", "gpu.name=B999", "gpu.fallback=[A100]")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "warning: Modal is not known to have a GPU B999" in done.stderr
     assert "Invalid GPU type: 'B999'" in done.stderr
     assert "A100;" not in done.stderr
