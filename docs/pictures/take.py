@@ -1,4 +1,7 @@
-"""`./go pictures`: run the example's sweep, and take the pictures of this folder from its pages in a real browser."""
+"""`./go pictures`: run the example's sweep, and take the pictures of this folder from its pages in a real browser.
+
+`./go pictures RUN RUN` takes them of two runs that are there.
+"""
 
 import shutil
 import subprocess
@@ -24,7 +27,7 @@ def sweep(folder: Path, overrides: list[str]) -> RunFolder:
 
 
 def take(browser: Browser, page: Path, name: str, scheme: str, width: int, height: int, *scripts: str) -> None:
-    """One picture; smaller as a palette where `pngquant` is there."""
+    """One picture."""
     shown = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=1)
     shown.goto(page.as_uri())
     shown.wait_for_selector("html[data-ready]")
@@ -39,9 +42,12 @@ def main() -> None:
     """Run, open, take."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome") or sys.exit("no chromium: see .ci/browser")
     with tempfile.TemporaryDirectory() as home, sync_playwright() as started:
-        first = sweep(Path(home, "digits-adam"), SWEEP)
-        second = sweep(Path(home, "digits-sgd"), MORE)
-        one, both = run_page.write([first]), run_page.write([first, second], Path(home, "both.html"))
+        there = [RunFolder(path) for path in sys.argv[1:]]
+        first, second = there or [sweep(Path(home, "digits-adam"), SWEEP), sweep(Path(home, "digits-sgd"), MORE)]
+        one, both = (
+            run_page.write([first], Path(home, "one.html")),
+            run_page.write([first, second], Path(home, "both.html")),
+        )
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         take(browser, one, "report", "light", 1440, 1180)
         brush = 'mini.view.brush("overrides.model", ["large"]); mini.view.set({ curve: "loss", log: true })'

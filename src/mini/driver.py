@@ -18,6 +18,7 @@ from mini.apparatus.handle import Assignment, Task
 from mini.batch import Placement
 from mini.errors import MiniError, RecordError
 from mini.job import State
+from mini.notify import Notifier
 from mini.runs import layout, records
 from mini.runs.folder import RunFolder
 from mini.worker.pickling import Parcel, next_attempt
@@ -29,6 +30,7 @@ def drive(folder: RunFolder) -> None:
     os.chdir(assignment.cwd)
     sys.path[:] = assignment.path
     made: dict[tuple[object, ...], Apparatus] = {}
+    notifier = Notifier(assignment.notify, folder)
     try:
         placements = []
         homes = {line.index: line.folder for line in folder.jobs()}
@@ -46,13 +48,15 @@ def drive(folder: RunFolder) -> None:
                         parcels,
                     )
                 )
-        outcomes = batch.run_jobs(placements, folder, _Combining(folder), in_place=True, limits=assignment.limits)
+        watcher = notifier.watching(_Combining(folder))
+        outcomes = batch.run_jobs(placements, folder, watcher, in_place=True, limits=assignment.limits)
         print(f"{sum(outcome.ok for outcome in outcomes)} of {len(outcomes)} jobs done")
     except batch.Stopped as stopped:
         print(stopped)
     finally:
         for apparatus in made.values():
             apparatus.close()
+        notifier.end()
 
 
 def _apparatus(task: Task, made: dict[tuple[object, ...], Apparatus]) -> Apparatus:
@@ -71,6 +75,10 @@ class _Combining(batch.Silent):
 
     def __exit__(self, *_: object) -> None:
         combine.write(self._folder)
+
+    def warn(self, message: str) -> None:
+        """Into the driver's log."""
+        print(f"warning: {message}", flush=True)
 
 
 def _unfinished(parcel: Parcel, folder: Path) -> Parcel | None:

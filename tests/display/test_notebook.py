@@ -14,6 +14,7 @@ from mini import Run, State
 from mini.display.notebook import run_html
 from mini.errors import OptionError, UsageError
 from mini.job import Failure, Job, Outcome
+from mini.runs import layout
 from mini.runs.folder import RunFolder
 from mini.runs.records import write_record
 
@@ -88,6 +89,23 @@ def test_a_plot_by_a_column_has_a_line_for_each_of_its_values(run):
     assert axes.get_xlabel() == "optimizer.lr"
     assert run.plot("loss", axes=axes) is axes
     mpl.pyplot.close(axes.figure)
+
+
+def test_a_plot_over_steps_is_the_mean_of_the_curves(run):
+    for index in range(4):
+        folder = run.folder.path / str(index)
+        rows = "".join(f"{step},{step}.0,{step * (index + 1)}.0\n" for step in (1, 2))
+        (folder / layout.HISTORY).write_text('{"began":0.5,"columns":["loss"]}\n' + rows)
+    axes = run.plot("loss", "step", by="optimizer.lr")
+    assert [list(line.get_ydata()) for line in axes.get_lines()] == [[1.5, 3.0], [3.5, 7.0]]
+    assert len(axes.collections) == 2  # the bands
+    assert axes.get_xlabel() == "step"
+    mpl.pyplot.close(axes.figure)
+
+
+def test_curves_of_jobs_that_said_nothing_are_not_drawn(run):
+    with pytest.raises(UsageError, match="progress"):
+        run.plot("loss", "step")
 
 
 def test_a_plot_of_what_is_not_there_names_what_is(run):

@@ -61,6 +61,9 @@ class ApparatusLauncherConf:
         detach: Begin the run and leave it: it goes on when this command is over.
         after: A run that this one waits for; `${mini.best:RUN,accuracy,optimizer.lr}` is what its best job was given.
         objective: What of a returned mapping the sweeper gets: a key, or a list of keys.
+        notify: Who is told of the end of the run and of its first failure: `desktop`, the address of a webhook, or a
+            mapping with `desktop`, `webhook`, `command` and `events`.
+        ask_above: Ask on a terminal before a sweep starts that may cost more than so many dollars.
     """
 
     _target_: str = "hydra_plugins.mini_launcher.launcher.ApparatusLauncher"
@@ -80,6 +83,8 @@ class ApparatusLauncherConf:
     detach: bool = False
     after: str | None = None
     objective: Any = None
+    notify: Any = None
+    ask_above: Any = None
 
 
 ConfigStore.instance().store(
@@ -108,10 +113,12 @@ class ApparatusLauncher(Launcher):
         detach: bool = False,
         after: str | None = None,
         objective: Any = None,
+        notify: Any = None,
+        ask_above: Any = None,
     ) -> None:
         self._if_exists = if_exists
         self._more = {"resume": resume, "explain": explain, "max_failures": max_failures, "budget": budget}
-        self._more |= {"detach": detach, "objective": objective}
+        self._more |= {"detach": detach, "objective": objective, "notify": notify, "ask_above": ask_above}
         self._policy: dict[str, Any] = {
             "anywhere": reuse.name == Reuse.anywhere.name,
             "stale": stale.name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from mini import combine, project
-from mini.apparatus import registry
+from mini.apparatus import attached, registry
 from mini.apparatus.drivers import start_driver
 from mini.apparatus.plugin import Attached, Seen
 from mini.combine import best
@@ -101,15 +100,8 @@ class Run:
         return status.read_status(self.folder, driven=any(one.driven for one in seen), live=live if some else None)
 
     def _attached(self) -> list[Attached]:
-        """The engines that know more of this run than its folder here; none while a process here drives it."""
-        if self.folder.is_driven():
-            return []
-        found = []
-        for where in _places(self.folder):
-            attach = registry.find(where["apparatus"]).attach
-            if attach is not None:
-                found.append(attach(self.folder, where if len(where) > 1 else None))
-        return found
+        """As `mini.apparatus.attached` finds them; none while a process here drives the run."""
+        return [] if self.folder.is_driven() else attached.find(self.folder)
 
     def results(self, *, return_exceptions: bool = False) -> list[Any]:
         """The jobs' values, in order. They are unpickled, which can run code: open only runs whose jobs you trust.
@@ -263,15 +255,6 @@ def elsewhere(app: str) -> Any:
     return plugin.elsewhere()
 
 
-def _places(folder: RunFolder) -> list[dict[str, Any]]:
-    """Where a run is: what `detach` returned of it, or, of one that a client drove, only the engines."""
-    try:
-        handles = json.loads((folder.path / layout.DRIVER).read_bytes())
-    except (OSError, ValueError):
-        return [{"apparatus": kind} for kind in folder.manifest().get("apparatus") or ()]
-    return [one for one in (handles if isinstance(handles, list) else [handles]) if "apparatus" in one]
-
-
 # Beginning a run that goes on by itself.
 
 
@@ -301,12 +284,14 @@ class Assignment:
         path: Where modules are imported from.
         cwd: Where the command was given.
         limits: When to stop.
+        notify: Who is told of the end, as `mini.notify` has it; None for nobody.
     """
 
     tasks: Sequence[Task]
     path: Sequence[str]
     cwd: str
     limits: Limits
+    notify: Any = None
 
 
 def spawn(
@@ -331,6 +316,7 @@ def begin(
     folder: RunFolder,
     about: Mapping[str, Any],
     limits: Limits | None = None,
+    notify: Any = None,
 ) -> None:
     """Record a run and start it where it goes on by itself.
 
@@ -342,6 +328,7 @@ def begin(
         folder: The run.
         about: Its manifest.
         limits: When to stop it.
+        notify: Who is told of its end; only where a process of this machine drives it.
 
     Raises:
         UsageError: Something is wrong; nothing was started.
@@ -354,7 +341,9 @@ def begin(
     encoded = [(apparatus, apparatus.encode(jobs)) for apparatus, jobs in placements]
     first = encoded[0][0]
     alone = all(apparatus.goes_on_alone and apparatus.volume is first.volume for apparatus, _ in encoded)
-    assignment = None if alone else _assignment(encoded, limits)
+    if alone and notify is not None:
+        raise UsageError(f"{folder.id} goes on with no process of this machine, which notices need; leave notify out")
+    assignment = None if alone else _assignment(encoded, limits, notify)
     folder.begin({**about, **{name: value for name, value in vars(limits).items() if value is not None}})
     folder.add_jobs([job for _, jobs in placements for job in jobs])
     if assignment is not None:
@@ -366,7 +355,7 @@ def begin(
         first.announce(folder)
 
 
-def _assignment(encoded: Sequence[tuple[Apparatus, Sequence[Parcel]]], limits: Limits) -> bytes:
+def _assignment(encoded: Sequence[tuple[Apparatus, Sequence[Parcel]]], limits: Limits, notify: Any) -> bytes:
     tasks = [
         Task(
             apparatus.kind,
@@ -376,7 +365,7 @@ def _assignment(encoded: Sequence[tuple[Apparatus, Sequence[Parcel]]], limits: L
         )
         for apparatus, parcels in encoded
     ]
-    whole = Assignment(tasks, list(sys.path), str(Path.cwd()), limits)
+    whole = Assignment(tasks, list(sys.path), str(Path.cwd()), limits, notify)
     return pickling.dumps(whole, "an option of the apparatus")
 
 

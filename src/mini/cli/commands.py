@@ -37,6 +37,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "plot": Entry("plot", "Draw a metric of a run's jobs over their steps."),
         "tag": Entry("notes", "Give a run tags, or take them away."),
         "note": Entry("notes", "Write a note about a run, or print it."),
+        "export": Entry("export", "Write a run for TensorBoard, MLflow, wandb, or as CSV or parquet; offline."),
     },
     "Changing runs": {
         "cancel": Entry("change", "Stop what runs, keep what is done."),
@@ -47,6 +48,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "gc": Entry("remove", "Remove runs of which nothing is left to keep, after showing what would go."),
     },
     "Before a run": {
+        "init": Entry("init", "Set up a project: in an empty folder, or beside a Hydra application."),
+        "doctor": Entry("doctor", "Say what works here, and what to do about what does not."),
+        "auth": Entry("auth", "Get a token for Modal, or try the one that is there."),
         "image": Entry("image", "Show what a container would be built from; offline, builds nothing."),
         "completion": Entry("completion", "Print the completion script for a shell."),
     },

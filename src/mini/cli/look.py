@@ -63,11 +63,17 @@ def ls_command(app: str | None, as_json: bool) -> int:
 @json_option
 def status_command(run: str | None, app: str | None, as_json: bool) -> int:
     """Count the jobs by state, and list each unfinished one with its progress and age."""
-    one = Run.open(run, app=app).status()
+    from mini.cost import estimate
+
+    opened = Run.open(run, app=app)
+    one = opened.status()
+    usage, cost = estimate.of_folder(opened.folder)
     if as_json:
-        print(json.dumps(one.as_json()))
+        print(json.dumps(one.as_json() | ({"usage": [part.as_json() for part in usage]} if usage else {})))
     else:
         _print_status(one, app)
+        if cost is not None:
+            print(cost)
     return one.exit_code
 
 

@@ -53,7 +53,7 @@ def _run_of(context: click.Context) -> RunFolder:
     """The run of the command that is being completed."""
     named = context.params.get("run") or context.params.get("runs")
     if isinstance(named, tuple):
-        named = named[0]
+        named = named[0] if named else None
     return lookup.find(project.outputs(), named or lookup.LATEST)
 
 

@@ -30,7 +30,7 @@ def describe(
     engines: dict[str, list[dict[str, Any]]] = {}
     for one in apparatus:
         engines.setdefault(one.kind, []).append(one.manifest())
-    task = f"{task_function.__module__}.{getattr(task_function, '__qualname__', '')}"
+    task = task_name(task_function)
     # What a further try needs to sweep what the config says.
     sweeps = OmegaConf.select(config, "hydra.sweeper.params") or short_forms.is_study(config)
     return {
@@ -45,3 +45,8 @@ def describe(
         "sort": OmegaConf.select(config, "hydra.launcher.results.sort"),
         "after": OmegaConf.select(config, "hydra.launcher.after"),
     }
+
+
+def task_name(task_function: TaskFunction) -> str:
+    """What `run.json` calls the application's function."""
+    return f"{task_function.__module__}.{getattr(task_function, '__qualname__', '')}"

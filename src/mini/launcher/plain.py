@@ -62,6 +62,12 @@ def composing(compose: Callable[..., DictConfig], overrides: Sequence[str]) -> C
     return composed
 
 
+def is_changed(command: DictConfig, job: DictConfig) -> bool:
+    """Whether `composing` gave a command another sweeper than its config says, which a job's config still has."""
+    given, written = command.hydra.sweeper, job.hydra.sweeper
+    return given.get("_target_") == SINGLE or bool(written.get("params") and not given.get("params"))
+
+
 def _without_params(config: DictConfig, overrides: Sequence[str]) -> None:
     params = config.hydra.sweeper.get("params")
     if params:

@@ -6,6 +6,7 @@ import os
 
 from mini import combine
 from mini.apparatus.groups import Results
+from mini.cost import estimate
 from mini.display import terminal
 from mini.job import State
 from mini.report.run_page import at_end
@@ -36,6 +37,8 @@ def show(folder: RunFolder, wanted: Results) -> None:
         out.print(terminal.printable(str(problem)), style="yellow")
     counts = dict(table["state"].value_counts().iter_rows())
     total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    if (cost := estimate.of_folder(folder)[1]) is not None:
+        out.print(cost, soft_wrap=True)
     out.print(f"{total} → {os.path.relpath(folder.path)}/results.parquet", soft_wrap=True)
     if complaint := at_end(folder, table.height, wanted.report):
         out.print(complaint, style="yellow")

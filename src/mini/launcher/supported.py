@@ -41,7 +41,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
 from omegaconf.basecontainer import BaseContainer
 
-from mini.launcher import nodes, short_forms
+from mini.launcher import nodes, plain, short_forms
 
 try:
     from hydra._internal.logging_config import configure_logging
@@ -246,15 +246,17 @@ def _let_jobs_choose_ours() -> None:
         )
         chosen = {name: jobs[name] for name in short_forms.NAMES if name in jobs and name in masters}
         jobs.update({name: masters[name] for name in chosen})
-        # The options of a study are the command's alone, and no job has those in short form.
+        # The options of a study are the command's alone, and no job has those in short form; and a command without
+        # `-m` has another sweeper than its config says.
         masters_own, own = (nodes.content(nodes.descend(config, "hydra")) for config in (master_config, sweep_config))
-        study = {"sweeper": own["sweeper"]} if short_forms.is_study(master_config) else {}
-        own.update({name: masters_own[name] for name in study})
+        is_another = short_forms.is_study(master_config) or plain.is_changed(master_config, sweep_config)
+        swapped = {"sweeper": own["sweeper"]} if is_another else {}
+        own.update({name: masters_own[name] for name in swapped})
         try:
             check(master_config, sweep_config)
         finally:
             jobs.update(chosen)
-            own.update(study)
+            own.update(swapped)
 
     ConfigLoaderImpl._ensure_sweep_config_controller_unchanged = staticmethod(check_the_rest)  # type: ignore[attr-defined]
 

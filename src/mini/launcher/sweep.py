@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from mini import batch
 from mini.apparatus import handle, options
 from mini.apparatus.groups import Results
+from mini.cost import estimate
 from mini.display import terminal
 from mini.errors import CloudError, StorageError, UsageError
 from mini.job import Job, Outcome
@@ -28,9 +29,11 @@ from mini.launcher.fingerprint import Fingerprints
 from mini.launcher.job_return import LazyJobReturn
 from mini.launcher.jobs import Jobs, plain_value
 from mini.launcher.objective import Checked, Objective
+from mini.launcher.price import Price, places
 from mini.launcher.resume import Earlier, Policy
 from mini.launcher.spec import Spec
 from mini.limits import Limits, duration
+from mini.notify import Notifier
 from mini.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -53,6 +56,8 @@ class Sweep:
         budget: Stop after this time.
         detach: Begin the run and leave it.
         objective: What of a returned mapping the sweeper gets.
+        notify: Who is told of the end and of the first failure.
+        ask_above: Dollars above which a paid sweep asks before it starts.
     """
 
     def __init__(
@@ -69,6 +74,8 @@ class Sweep:
         budget: Any,
         detach: bool,
         objective: Any,
+        notify: Any,
+        ask_above: Any,
     ) -> None:
         self._context, self._task_function, self._config = context, task_function, config
         compose.install(context)
@@ -86,6 +93,9 @@ class Sweep:
             stages.begin(config, self._folder.path.parent)
             self._results = options.parse(Results, plain_value(config.hydra.launcher.get("results")) or {}, "results")
             seconds = duration(budget)
+            self._price = Price(ask_above)
+            self._notifier = Notifier(notify, self._folder)
+            atexit.register(self._notifier.end)
             self._limits = Limits(max_failures, time.time() + seconds if seconds is not None else None)
             if resume is not None:
                 self._earlier = Earlier(self._folder, resume, policy)
@@ -141,6 +151,7 @@ class Sweep:
     def close(self) -> None:
         """End the workers."""
         self._jobs.close()
+        self._notifier.end()
 
     def _run(self, job_overrides: Sequence[list[str]], first: int) -> list[Outcome]:
         by_spec: dict[Spec, list[Job]] = {}
@@ -166,6 +177,8 @@ class Sweep:
         if not self._begun:
             placed = [group.apparatus for group in groups]
             asked = manifest.describe(self._task_function, self._config, placed, len(job_overrides))
+            asked["places"] = estimate.describe(places(groups))
+        self._price.confirm(groups, manifest.task_name(self._task_function), self._folder.path.parent)
         if self._detach:
             self._leave(groups, asked or {})
         prints = any(w.kind == "debug" or getattr(w.apparatus, "logs", False) for w in by_spec)
@@ -175,7 +188,7 @@ class Sweep:
             print(f"{done} of {len(job_overrides)} jobs are done already", file=sys.stderr)
             for line in self._earlier.report():
                 print(line, file=sys.stderr)
-        display: batch.Watcher = terminal.Display(jobs, live=not prints)
+        display = self._notifier.watching(terminal.Display(jobs, live=not prints))
         outcomes = batch.run_jobs(
             groups,
             self._folder,
@@ -207,12 +220,8 @@ class Sweep:
             )
         if self._earlier is not None and self._earlier.has_results:
             raise UsageError("hydra.launcher.detach=true begins a new run; resume without it")
-        handle.begin(
-            [(group.apparatus, group.jobs) for group in groups],
-            self._folder,
-            asked,
-            self._limits,
-        )
+        parts = [(group.apparatus, group.jobs) for group in groups]
+        handle.begin(parts, self._folder, asked, self._limits, self._notifier.notify)
         fingerprint.write(self._folder.path, self._code.by_digest)
         self.close()
         run = self._folder.path.name

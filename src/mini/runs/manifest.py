@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mini import project
+from mini.runs import provenance
 
 
 def describe(task: str, jobs: int, engines: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, Any]:
@@ -36,6 +37,8 @@ def describe(task: str, jobs: int, engines: Mapping[str, Iterable[Mapping[str, A
         **here(),
         "cwd": str(Path.cwd()),
         "python": platform.python_version(),
+        "packages": provenance.packages(),
+        "hardware": provenance.hardware(),
         "git": git_state(),
         "lock": digest(lock) if (lock := project.lock()) is not None else None,
         "jobs": jobs,  # of the first batch; a sweeper may add more
@@ -60,10 +63,11 @@ def is_from_here(manifest: Mapping[str, Any]) -> bool:
 
 
 def git_state() -> dict[str, Any] | None:
-    """The commit, and whether the working tree differs from it; None outside a repository."""
+    """The commit, whether the working tree differs from it, and how; None outside a repository."""
     try:
         commit = _git("rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+        dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
+        return {"commit": commit, "dirty": dirty, **(provenance.uncommitted() if dirty else {})}
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -12,7 +12,9 @@ from typing import Any
 HIDDEN = "***"
 """What is written in the place of a secret."""
 
-_SECRET = frozenset(("password", "passwd", "passphrase", "pwd", "secret", "apikey", "credential", "credentials"))
+_SECRET = frozenset(
+    ("password", "passwd", "passphrase", "pwd", "secret", "apikey", "credential", "credentials", "webhook", "notify")
+)
 _KEYS = frozenset(("api", "access", "private", "secret", "auth", "account", "signing", "encryption", "ssh", "license"))
 """What a `…_key` is of that is a secret."""
 _TOKENS_OF_TEXT = frozenset(

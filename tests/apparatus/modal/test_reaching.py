@@ -35,7 +35,7 @@ def first_job():
 
 def test_no_token(monkeypatch):
     point_at(monkeypatch, "http://127.0.0.1:9", (None, None))
-    with pytest.raises(TokenError, match=r"no Modal token; run `./go auth`.*MODAL_TOKEN_ID.*apparatus=rehearsal"):
+    with pytest.raises(TokenError, match=r"no Modal token; run `mini auth`.*MODAL_TOKEN_ID.*apparatus=rehearsal"):
         first_job()
 
 
@@ -43,7 +43,7 @@ def test_a_token_that_is_refused(monkeypatch):
     with Loopback() as loopback:
         loopback.faults.refuse_token = True
         point_at(monkeypatch, loopback.url, loopback.token)
-        with pytest.raises(TokenError, match=r"refused the token; run `./go auth`"):
+        with pytest.raises(TokenError, match=r"refused the token; run `mini auth`"):
             first_job()
         assert not loopback.state.images
 

@@ -1,4 +1,4 @@
-"""`./go auth`: set a token up through Modal's own flow. `./go auth --check`: say whether the token there is works.
+"""`mini auth`: set a token up through Modal's own flow. `mini auth --check`: say whether the token there is works.
 
 A token is never printed.
 """
@@ -15,15 +15,15 @@ from mini.apparatus.modal import preflight
 from mini.apparatus.modal.client import connect, disconnect
 from mini.errors import MiniError
 
-_USAGE = """./go auth            get a token in the browser, and write it to Modal's own file
-./go auth --check    say whether there is a token and whether Modal takes it"""
+_USAGE = """mini auth            get a token in the browser, and write it to Modal's own file
+mini auth --check    say whether there is a token and whether Modal takes it"""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command.
 
     Args:
-        arguments: What follows `./go auth`.
+        arguments: What follows `mini auth`.
 
     Returns:
         The exit code: 0 a token works, 1 it does not or Modal cannot be reached, 2 wrong usage.

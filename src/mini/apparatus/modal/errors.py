@@ -12,7 +12,7 @@ CALLS: dict[str, tuple[type[MiniError], str]] = {
     "AlreadyExistsError": (CloudError, "that exists already"),
     "AuthError": (
         TokenError,
-        "Modal refused the token; run `./go auth`, or correct MODAL_TOKEN_ID and MODAL_TOKEN_SECRET",
+        "Modal refused the token; run `mini auth`, or correct MODAL_TOKEN_ID and MODAL_TOKEN_SECRET",
     ),
     "ClientClosed": (CloudError, "the connection was closed; make a new apparatus"),
     "ConflictError": (UsageError, "Modal does not take this combination"),

@@ -47,7 +47,7 @@ def require_token() -> tuple[str, str]:
     token_id, secret = config.get("token_id"), config.get("token_secret")
     if not token_id or not secret:
         raise TokenError(
-            "there is no Modal token; run `./go auth`, or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET, "
+            "there is no Modal token; run `mini auth`, or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET, "
             "or try `apparatus=rehearsal`, which needs none"
         )
     return token_id, secret
