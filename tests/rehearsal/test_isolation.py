@@ -139,7 +139,8 @@ app = modal.App("kitchen", image=image)
 
 @app.function(serialized=True)
 def cook(number):
-    import os
+    import os, time
+    time.sleep(2)  # for it to be killed in
     return open("/opt/harvest.txt").read() * number, os.path.exists("/etc/issue"), len(os.environ["MODAL_ENVIRONMENT"])
 
 if __name__ == "__main__":
