@@ -37,5 +37,6 @@ def local(tmp_path):
 
 @pytest.fixture
 def rehearsal():
-    with RehearsalApparatus("test", project=PROJECT) as made:
+    """Its containers see the files of a test, by which jobs say what they do; those of `tests/rehearsal` do not."""
+    with RehearsalApparatus("test", project=PROJECT, isolated="packages") as made:
         yield made

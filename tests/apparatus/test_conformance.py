@@ -34,7 +34,7 @@ class TestRehearsal(ApparatusConformance):
 
     @pytest.fixture
     def apparatus(self):
-        with RehearsalApparatus("test", project=PROJECT) as made:
+        with RehearsalApparatus("test", project=PROJECT, isolated="packages") as made:
             yield made
 
     def one_at_a_time(self, apparatus):

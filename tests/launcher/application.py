@@ -38,6 +38,8 @@ class Recorder(Callback):
 def main(config: DictConfig) -> Any:
     logging.getLogger("application").info("x is %s", config.x)
     hydra_config = HydraConfig.get()
+    if "leave" in config:
+        Path(config.leave).write_text("left")
     match config.do:
         case "raise":
             if config.x == 1:

@@ -22,7 +22,7 @@ from mini.cost import estimate
 from mini.display import terminal
 from mini.errors import CloudError, StorageError, UsageError
 from mini.job import Job, Outcome
-from mini.launcher import fingerprint, folder_names, manifest, reporting, stages, supported
+from mini.launcher import fingerprint, folder_names, manifest, misplaced, reporting, stages, supported
 from mini.launcher.command import refuse
 from mini.launcher.fast import compose, validation
 from mini.launcher.fingerprint import Fingerprints
@@ -169,6 +169,9 @@ class Sweep:
             raise UsageError(f"the command of {self._folder.id} does not begin with a job {self._explain}")
         for name in sorted({name for where in by_spec for name in where.gpu.unknown}):
             print(f"warning: Modal is not known to have a GPU {name}; it is asked for as it is", file=sys.stderr)
+        own = {name: plain_value(self._config[name]) for name in ("image", "gpu") if name in self._config}
+        for note in misplaced.notes(own) if any(where.kind != "local" for where in by_spec) else ():
+            print(note, file=sys.stderr)
         groups = [batch.Placement(self._jobs.on(where), jobs) for where, jobs in by_spec.items()]
         asked = None
         if not self._begun:

@@ -89,6 +89,7 @@ class ContainerRequests:
         return api_pb2.FunctionGetDynamicConcurrencyResponse(concurrency=request.max_concurrency)
 
     async def FunctionPutOutputs(self, request: api_pb2.FunctionPutOutputsRequest) -> Empty:
+        self.scheduler.measure(self.container)
         for output in request.outputs:
             item = self.container.current.pop(output.input_id, None)
             if item is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import shutil
 import signal
 import sys
@@ -17,8 +16,9 @@ from grpclib.server import Server
 from modal_proto import api_pb2
 
 from mini import distributions
-from mini.loopback import private_mounts
+from mini.loopback import private_mounts, sandbox
 from mini.loopback.functions import below_root, layout
+from mini.loopback.layers import assigned
 from mini.loopback.process import Process
 from mini.loopback.state import App, Function, Input, PlaneState, look_up
 from mini.loopback.volumes import View
@@ -46,6 +46,8 @@ class Container:
         definition: What it was started with; its function may have been deployed anew since.
         started: When, in Unix seconds.
         waits: How many of its calls wait for what others do.
+        peak: The most memory, in bytes, that it was seen to have.
+        out_of_memory: Whether it was ended for its limit of memory.
     """
 
     task_id: str
@@ -67,6 +69,8 @@ class Container:
     definition: api_pb2.Function | None = None
     started: float = field(default_factory=time.time)
     waits: int = 0
+    peak: int = 0
+    out_of_memory: bool = False
 
     def stop(self) -> None:
         """Give it no further input; if it waits for one it is told to end."""
@@ -91,18 +95,20 @@ def prepare(state: PlaneState, container: Container, app: App) -> tuple[list[str
     """Lay out all that a container starts with.
 
     Returns:
-        Its command and its environment.
+        Its command and its environment; of one with a root of its own the latter, without what the image sets.
 
     Raises:
         GRPCError: A volume is gone.
         OSError: The disk does not take it.
     """
     function, root = container.function, container.root
-    (root / "root").mkdir(parents=True)
-    _lay_out(state, function, root)
+    contained = state.sandbox is not None
+    files = root / "files" if contained else root
+    (files / "root").mkdir(parents=True)
+    _lay_out(state, function, files)
     mounts = {}
     for mount in function.created.volume_mounts:
-        path = root / mount.mount_path.lstrip("/")
+        path = root / "volumes" / mount.volume_id if contained else root / mount.mount_path.lstrip("/")
         committed = look_up(state.volumes, mount.volume_id, "Volume")
         container.views[mount.volume_id] = View(committed, path, read_only=mount.read_only)
         mounts[mount.mount_path] = path
@@ -119,6 +125,8 @@ def prepare(state: PlaneState, container: Container, app: App) -> tuple[list[str
         ).SerializeToString()
     )
     container.socket = state.sockets / container.task_id[-8:]
+    if contained:
+        return [], {**_contained_environment(state, function, root), "MODAL_ENVIRONMENT": app.environment}
     # -S leaves out site-packages and with it every .pth file: an editable install would show what was not shipped.
     start = [sys.executable, "-S", "-m", "modal._container_entrypoint"]
     if not private_mounts.available():  # what is below /root is in its working directory all the same
@@ -130,13 +138,14 @@ def prepare(state: PlaneState, container: Container, app: App) -> tuple[list[str
 
 def remove(container: Container) -> None:
     """Remove the files of a container that is gone."""
-    shutil.rmtree(container.root, ignore_errors=True)
+    sandbox.remove(container.root)
     container.socket.unlink(missing_ok=True)
 
 
 def _lay_out(state: PlaneState, function: Function, root: Path) -> None:
     """Put the mounted files where a container finds them."""
-    for layer in _layers(state, function.created.image_id):
+    # In a sandbox the image has them already.
+    for layer in _layers(state, function.created.image_id) if state.sandbox is None else ():
         shutil.copytree(layer, root, dirs_exist_ok=True, symlinks=True)
     mounts = list(function.created.mount_ids)
     image = state.images.get(function.created.image_id)
@@ -148,6 +157,23 @@ def _lay_out(state: PlaneState, function: Function, root: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(state.content("files", file.sha256_hex), target)
             target.chmod(file.mode or 0o644)
+
+
+def _contained_environment(state: PlaneState, function: Function, root: Path) -> dict[str, str]:
+    """What a container with a root of its own finds in its environment beside what the image sets: as on Modal."""
+    secrets: dict[str, str] = {}
+    for secret_id in function.created.secret_ids:
+        secrets |= state.secrets.get(secret_id, {})
+    return {
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": "/root:/pkg",
+        **secrets,
+        "MODAL_SERVER_URL": f"unix://{sandbox.SOCKET}",
+        "MODAL_TASK_ID": root.name,
+        "MODAL_IS_REMOTE": "1",
+        "MODAL_CONTAINER_ARGUMENTS_PATH": sandbox.ARGUMENTS,
+        "MODAL_CONFIG_PATH": os.devnull,
+    }
 
 
 def _layers(state: PlaneState, image_id: str) -> list[Path]:
@@ -206,7 +232,7 @@ def _image_environment(state: PlaneState, image_id: str) -> dict[str, str]:
     for base in image.base_images:
         values |= _image_environment(state, base.image_id)
     for line in image.dockerfile_commands:
-        if line.startswith("ENV ") and "=" in line:
-            pairs = [word.split("=", 1) for word in shlex.split(line[4:]) if "=" in word]
-            values |= {name: value for name, value in pairs if name != "PATH"}
+        words = line.split(maxsplit=1)
+        if len(words) == 2 and words[0] == "ENV":
+            values |= {name: value for name, value in assigned(words[1], values) if name != "PATH"}
     return values

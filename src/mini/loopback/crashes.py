@@ -57,17 +57,20 @@ class CrashLoop:
         return f"Function failed to start: {self.deaths} containers exited before they were ready. The last {self.last}"
 
 
-def describe(returncode: int | None, output: str) -> str:
+def describe(returncode: int | None, output: str, place: str = "") -> str:
     """How a process ended, and what it said last.
 
     Args:
         returncode: As `subprocess` has it: negative for a signal; None where it was never started.
         output: The end of what it printed.
+        place: The library in which it crashed, where that is known.
     """
     if returncode is None:
         ended = "could not be started"
     elif returncode < 0:
-        ended = f"was ended by signal {-returncode} ({signal.Signals(-returncode).name})"
+        ended = f"was ended by signal {-returncode} ({signal.Signals(-returncode).name})" + (
+            f" in {place}" if place else ""
+        )
     else:
         ended = f"exited with code {returncode}"
     text = output.strip()[-TAIL:]

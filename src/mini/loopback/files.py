@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import socket
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,19 @@ class FileServer:
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         port = self._runner.addresses[0][1]
         self._host = f"127.0.0.1:{await self._relay.start(port) if self._relay is not None else port}"
+
+    @property
+    def port(self) -> int:
+        """The port of loopback where it serves."""
+        return int(self._host.rpartition(":")[2])
+
+    async def serve(self, listening: socket.socket) -> None:
+        """Serve at a further socket too: one of a container's own network.
+
+        Args:
+            listening: Bound to 127.0.0.1 and this server's port there.
+        """
+        await web.SockSite(self._runner, listening).start()
 
     async def stop(self) -> None:
         """Stop to serve; no address works any more."""

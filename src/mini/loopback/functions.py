@@ -59,7 +59,7 @@ class Functions:
         definition = api_pb2.Function()
         definition.CopyFrom(ranked[0] if ranked else request.function)
         for one in ranked or [definition]:
-            await _refuse(one)
+            await self._refuse(one)
         app = look_up(self.state.apps, request.app_id, "App")
         function = self.state.functions.get(request.existing_function_id)
         if function is None:
@@ -111,12 +111,17 @@ class Functions:
         bound = self.state.functions.get(f"fu-{digest}")
         if bound is None:
             definition = _with_options(base.created, request.function_options)
-            await _refuse(definition)
+            await self._refuse(definition)
             bound = Function(f"fu-{digest}", base.app_id, base.name, definition, base.id)
             bound.options, bound.parameters = request.function_options, request.serialized_params
             bound.announced = base.announced
             self.state.functions[bound.id] = bound
         return api_pb2.FunctionBindParamsResponse(bound_function_id=bound.id, handle_metadata=_metadata(bound))
+
+    async def _refuse(self, definition: api_pb2.Function) -> None:
+        _refuse(definition)
+        if self.state.sandbox is None:  # else each container has a root of its own, with any folder
+            await _refuse_mounts(definition)
 
     async def ClassCreate(self, request: api_pb2.ClassCreateRequest) -> api_pb2.ClassCreateResponse:
         class_id = request.existing_class_id or self.state.new_id("cs")
@@ -193,7 +198,7 @@ def _metadata(function: Function) -> api_pb2.FunctionHandleMetadata:
     return metadata
 
 
-async def _refuse(definition: api_pb2.Function) -> None:
+def _refuse(definition: api_pb2.Function) -> None:
     """Refuse what cannot be had here.
 
     Raises:
@@ -208,6 +213,14 @@ async def _refuse(definition: api_pb2.Function) -> None:
         if field.name in _NOT_OFFERED and not offered:
             what = _NOT_OFFERED[field.name]
             raise GRPCError(Status.UNIMPLEMENTED, f"the control plane on loopback does not offer {what}")
+
+
+async def _refuse_mounts(definition: api_pb2.Function) -> None:
+    """Refuse mount points that cannot be had here.
+
+    Raises:
+        GRPCError: With the reason.
+    """
     paths = [mount.mount_path for mount in definition.volume_mounts]
     problem = await private_mounts.problem([path for path in paths if not below_root(path)])
     if problem is not None:

@@ -1,23 +1,28 @@
-"""Images: each layer's definition is kept, and a function that runs in a build is run."""
+"""Images: each layer's definition is kept, and a function that runs in a build is run; in sandboxes all is built."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
 from mini.loopback.containers import Container
 from mini.loopback.environments import BUILDER
+from mini.loopback.layers import Builder, BuildFailed
+from mini.loopback.sandbox import remove
 from mini.loopback.scheduler import Scheduler
 from mini.loopback.state import FunctionCall, Input, PlaneState, look_up
 
 _RESULT = api_pb2.GenericResult
-_STREAM = 55.0  # seconds a build is followed before the client asks again
+_SHORT_BUILD = 5.0  # seconds a client waits for an image before it follows the build
+_STREAM = 50.0  # seconds a build is followed before the client asks again
 
 
 class Images:
@@ -26,10 +31,11 @@ class Images:
     Args:
         state: The control plane's.
         scheduler: Runs the functions of builds.
+        builder: Builds images; None where nothing of them is built but what functions leave.
     """
 
-    def __init__(self, state: PlaneState, scheduler: Scheduler) -> None:
-        self.state, self.scheduler = state, scheduler
+    def __init__(self, state: PlaneState, scheduler: Scheduler, builder: Builder | None = None) -> None:
+        self.state, self.scheduler, self.builder = state, scheduler, builder
         self._builds: dict[str, Input] = {}
         self._finishing: dict[str, asyncio.Task[None]] = {}
 
@@ -42,10 +48,17 @@ class Images:
             status = _RESULT.GENERIC_STATUS_UNSPECIFIED  # "still building": the client joins
             self.state.failed_builds[image_id] = self.state.faults.build_log
         elif request.build_function_id:
+            self.state.failed_builds.pop(image_id, None)
             build = self._builds.get(image_id) if known else None
             if build is None or (build.output is not None and not _succeeded(build)):
                 self._begin(image_id, request)
             status = _RESULT.GENERIC_STATUS_UNSPECIFIED
+        elif self.builder is not None:
+            self.state.failed_builds.pop(image_id, None)
+            building = self.builder.begin(image_id, anew=True)
+            await asyncio.wait([building], timeout=_SHORT_BUILD)
+            if not building.done() or building.exception() is not None:
+                status = _RESULT.GENERIC_STATUS_UNSPECIFIED
         return api_pb2.ImageGetOrCreateResponse(
             image_id=image_id,
             result=_RESULT(status=status),
@@ -55,18 +68,23 @@ class Images:
     async def ImageJoinStreaming(
         self, request: api_pb2.ImageJoinStreamingRequest
     ) -> AsyncIterator[api_pb2.ImageJoinStreamingResponse]:
-        build = self._builds.get(request.image_id)
-        if request.image_id in self.state.failed_builds:
-            log = self.state.failed_builds[request.image_id]
+        image_id = request.image_id
+        look_up(self.state.images, image_id, "Image")
+        building = self._building(image_id)
+        if building is not None:
+            await asyncio.wait([building], timeout=min(request.timeout or _STREAM, _STREAM))
+            if not building.done():
+                return  # the client asks again
+            error = building.exception()
+            if error is not None:
+                said = str(error) if isinstance(error, BuildFailed) else f"{type(error).__name__}: {error}\n"
+                self.state.failed_builds[image_id] = said
+        build = self._builds.get(image_id)
+        log, result = "", _RESULT(status=_RESULT.GENERIC_STATUS_SUCCESS)
+        if image_id in self.state.failed_builds:
+            log = self.state.failed_builds[image_id]
             result = _RESULT(status=_RESULT.GENERIC_STATUS_FAILURE, exception="the build failed")
-        elif build is None:
-            look_up(self.state.images, request.image_id, "Image")
-            log, result = "", _RESULT(status=_RESULT.GENERIC_STATUS_SUCCESS)
-        else:
-            finishing = self._finishing[request.image_id]
-            await asyncio.wait([finishing], timeout=_STREAM)
-            if not finishing.done():
-                return
+        elif build is not None:
             assert build.output is not None
             log, result = self._log_of(build), build.output.result
         if log:
@@ -91,6 +109,14 @@ class Images:
         step.finished_at.GetCurrentTime()
         return api_pb2.ImageBuildChainGetResponse(build_steps=[step])
 
+    def _building(self, image_id: str) -> asyncio.Task[Any] | None:
+        """What is to be waited for until an image is there, or has failed."""
+        if image_id in self.state.failed_builds:
+            return None
+        if image_id in self._finishing or self.builder is None:
+            return self._finishing.get(image_id)
+        return self.builder.begin(image_id)
+
     def _begin(self, image_id: str, request: api_pb2.ImageGetOrCreateRequest) -> None:
         """Run the function of a build, and keep what it leaves."""
         function = look_up(self.state.functions, request.build_function_id, "Function")
@@ -112,8 +138,13 @@ class Images:
             return
         if _succeeded(build):
             target = self.state.path("layers", image_id)
-            await asyncio.to_thread(_keep, container, target, set(self._mounted(container)))
+            if self.builder is not None:
+                await asyncio.to_thread(_keep_written, container, target)
+            else:
+                await asyncio.to_thread(_keep, container, target, set(self._mounted(container)))
         container.stop()
+        if self.builder is not None and _succeeded(build):
+            await self.builder.begin(image_id, anew=True)
 
     def _mounted(self, container: Container) -> list[Path]:
         """What a container was given: none of it is the layer's."""
@@ -140,3 +171,9 @@ def _keep(container: Container, target: Path, given: set[Path]) -> None:
 
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(container.root, target, ignore=ignore, symlinks=True)
+
+
+def _keep_written(container: Container, target: Path) -> None:
+    """Copy what a build's container with a root of its own has written, with the marks of what it removed."""
+    remove(target)
+    subprocess.run(["cp", "-a", container.root / "written", target], check=True, capture_output=True)

@@ -6,7 +6,8 @@ from google.protobuf.empty_pb2 import Empty
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
-from mini.loopback.named import creation_info, forget, name_of, named, newest
+from mini.loopback import local_data
+from mini.loopback.named import CREATE, creation_info, forget, name_of, named, newest
 from mini.loopback.state import PlaneState, look_up
 
 
@@ -21,12 +22,15 @@ class Secrets:
         self.state = state
 
     async def SecretGetOrCreate(self, request: api_pb2.SecretGetOrCreateRequest) -> api_pb2.SecretGetOrCreateResponse:
-        secret_id, new = named(
-            *(self.state, "secret", "st", request.deployment_name, request.object_creation_type),
-            request.environment_name,
-        )
+        name, creation, given = request.deployment_name, request.object_creation_type, dict(request.env_dict)
+        environment = self.state.environment(request.environment_name)
+        if name and not given and ("secret", environment, name) not in self.state.named:
+            found = self._local(name, needed=creation != CREATE)
+            if found is not None:
+                given, creation = found, CREATE
+        secret_id, new = named(self.state, "secret", "st", name, creation, environment)
         if new:
-            self.state.secrets[secret_id] = dict(request.env_dict)
+            self.state.secrets[secret_id] = given
         values = self._values(secret_id)
         missing = [key for key in request.required_keys if key not in values]
         if missing:
@@ -68,6 +72,20 @@ class Secrets:
         del self.state.secrets[request.secret_id]
         forget(self.state, "secret", request.secret_id)
         return Empty()
+
+    def _local(self, name: str, *, needed: bool) -> dict[str, str] | None:
+        """The variables that a named secret has in a file of this machine, if there is a folder of such files."""
+        try:
+            found = local_data.secret(self.state.data, name)
+        except ValueError as error:
+            raise GRPCError(Status.INVALID_ARGUMENT, str(error)) from None
+        if found is None and needed and self.state.data is not None:
+            where = self.state.data / local_data.SECRETS / f"{name}.env"
+            raise GRPCError(
+                Status.NOT_FOUND,
+                f"Secret '{name}' not found; here its variables come from {where}, as lines NAME=value",
+            )
+        return found
 
     def _values(self, secret_id: str) -> dict[str, str]:
         return look_up(self.state.secrets, secret_id, "Secret")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import ssl
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,13 +24,16 @@ from mini.loopback.far import Relay
 from mini.loopback.files import FileServer
 from mini.loopback.functions import Functions
 from mini.loopback.images import Images
+from mini.loopback.layers import Builder
 from mini.loopback.logs import Logs
 from mini.loopback.named_secrets import Secrets
 from mini.loopback.objects import Objects
 from mini.loopback.queues import Queues
+from mini.loopback.sandbox import Sandbox, remove
+from mini.loopback.sandboxes import Sandboxes
 from mini.loopback.scheduler import Scheduler
 from mini.loopback.service import Service, calls, quiet
-from mini.loopback.state import Faults, PlaneState
+from mini.loopback.state import Faults, LeftBehind, PlaneState
 from mini.loopback.volumes import Volumes
 from mini.machine import cores
 
@@ -55,6 +58,9 @@ class ControlPlane:
         certificate: To serve gRPC over TLS.
         sign_in: Whether it gives its token to whoever asks, as `modal token new` does: for tests of that alone.
         round_trip: Seconds a round trip of its clients takes; its containers are near.
+        sandbox: What containers are made of; None for processes that see this machine.
+        data: A folder with what named secrets and volumes begin with: `secrets/NAME.env`, `volumes/NAME/`.
+        notify: Takes what a person shall be told, such as what cannot be tried here.
     """
 
     def __init__(
@@ -65,6 +71,9 @@ class ControlPlane:
         *,
         sign_in: bool = False,
         round_trip: float = 0.0,
+        sandbox: Sandbox | None = None,
+        data: Path | None = None,
+        notify: Callable[[str], None] | None = None,
     ) -> None:
         self._relays = [Relay(round_trip), Relay(round_trip)] if round_trip else []
         self._certificate, self._port, self._sign_in = certificate, port, sign_in
@@ -72,6 +81,9 @@ class ControlPlane:
         short = self._folder if len(str(self._folder)) < _SOCKET else Path(tempfile.mkdtemp(prefix="mini-", dir="/tmp"))
         self.state = PlaneState(self._folder, short / "sockets")
         self.state.sockets.mkdir(mode=0o700)
+        self.state.sandbox, self.state.data = sandbox, data
+        if notify is not None:
+            self.state.notify = notify
         self.url = ""
 
     @property
@@ -84,12 +96,24 @@ class ControlPlane:
         """What a client must send: MODAL_TOKEN_ID and MODAL_TOKEN_SECRET."""
         return self.state.token
 
+    def left_behind(self) -> list[LeftBehind]:
+        """What containers wrote, those that are gone and those that are there, that is nowhere else."""
+        there = [one for one in list(self._scheduler.containers.values()) if not one.gone]
+        return [*self.state.left_behind, *(file for one in there for file in Sandboxes.left_behind(one))]
+
+    def peaks(self) -> dict[str, int]:
+        """The most memory, in bytes, that each container was seen to have."""
+        return {one.task_id: one.peak for one in list(self._scheduler.containers.values()) if one.peak}
+
     async def start(self) -> None:
         """Begin to serve."""
         quiet()
         self._files = FileServer(self.state.bytes_in, self._relays[0] if self._relays else None)
         await self._files.start()
-        self._scheduler = Scheduler(self.state, self._container_server, cores())
+        given = self.state.sandbox
+        self._builder = None if given is None else Builder(self.state, given)
+        sandboxes = Sandboxes(self.state, given, self._builder, self._files) if given and self._builder else None
+        self._scheduler = Scheduler(self.state, self._container_server, cores(), sandboxes)
         self._apps = Apps(self.state, self._scheduler)
         self._handlers = (
             self._apps,
@@ -100,7 +124,7 @@ class ControlPlane:
             Queues(self.state),
             Volumes(self.state, self._files),
             Objects(self.state, self._files),
-            Images(self.state, self._scheduler),
+            Images(self.state, self._scheduler, self._builder),
             Secrets(self.state),
             Environments(self.state, sign_in=self._sign_in),
         )
@@ -116,6 +140,8 @@ class ControlPlane:
     async def stop(self) -> None:
         """End every container and stop to serve."""
         self._watch.cancel()
+        if self._builder is not None:
+            await self._builder.close()
         await self._scheduler.close()
         self._server.close()
         with contextlib.suppress(TimeoutError):
@@ -124,7 +150,7 @@ class ControlPlane:
             await relay.stop()
         await self._files.stop()
         for folder in {self._folder, self.state.sockets.parent}:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
 
     def _container_server(self, container: Container) -> Server:
         own = ContainerRequests(self.state, self._scheduler, self._apps, container)
@@ -139,6 +165,9 @@ class Loopback:
         certificate: As for `ControlPlane`.
         sign_in: As for `ControlPlane`.
         round_trip: As for `ControlPlane`.
+        sandbox: As for `ControlPlane`.
+        data: As for `ControlPlane`.
+        notify: As for `ControlPlane`.
     """
 
     def __init__(
@@ -148,8 +177,19 @@ class Loopback:
         *,
         sign_in: bool = False,
         round_trip: float = 0.0,
+        sandbox: Sandbox | None = None,
+        data: Path | None = None,
+        notify: Callable[[str], None] | None = None,
     ) -> None:
-        self.plane = ControlPlane(folder, certificate=certificate, sign_in=sign_in, round_trip=round_trip)
+        self.plane = ControlPlane(
+            folder,
+            certificate=certificate,
+            sign_in=sign_in,
+            round_trip=round_trip,
+            sandbox=sandbox,
+            data=data,
+            notify=notify,
+        )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mini-loopback", daemon=True)
         self._running = False
@@ -168,6 +208,11 @@ class Loopback:
     def state(self) -> PlaneState:
         """What the control plane remembers: what was asked of it, and how often."""
         return self.plane.state
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        """What containers are made of."""
+        return self.plane.state.sandbox
 
     @property
     def faults(self) -> Faults:

@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from mini.loopback.crashes import TAIL
 
@@ -35,7 +36,15 @@ class Process(asyncio.SubprocessProtocol):
         self.returncode: int | None = None
 
     @classmethod
-    async def start(cls, emit: Emit, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> Process:
+    async def start(
+        cls,
+        emit: Emit,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        *,
+        pass_fds: Sequence[int] = (),
+    ) -> Self:
         """Start one.
 
         Args:
@@ -43,6 +52,7 @@ class Process(asyncio.SubprocessProtocol):
             command: The program and its arguments.
             environment: All of its environment.
             folder: Its working directory.
+            pass_fds: Descriptors that it gets too.
 
         Raises:
             OSError: It cannot be started.
@@ -56,6 +66,7 @@ class Process(asyncio.SubprocessProtocol):
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
+            pass_fds=tuple(pass_fds),
         )
         return process
 

@@ -16,6 +16,7 @@ from mini.loopback import containers, crashes
 from mini.loopback.containers import Container
 from mini.loopback.logs import say
 from mini.loopback.process import Process
+from mini.loopback.sandboxes import Sandboxes
 from mini.loopback.scaling import scaling
 from mini.loopback.state import App, Function, Input, LogLine, PlaneState
 
@@ -38,10 +39,17 @@ class Scheduler:
         state: The control plane's.
         serve: Makes a server for one container, to listen on a socket of its own.
         cores: How many containers run at once where a function sets no limit.
+        sandboxes: Starts containers in roots of their own; None where they are processes among this machine's.
     """
 
-    def __init__(self, state: PlaneState, serve: Callable[[Container], Server], cores: int) -> None:
-        self.state, self.serve, self.cores = state, serve, cores
+    def __init__(
+        self,
+        state: PlaneState,
+        serve: Callable[[Container], Server],
+        cores: int,
+        sandboxes: Sandboxes | None = None,
+    ) -> None:
+        self.state, self.serve, self.cores, self.sandboxes = state, serve, cores, sandboxes
         self.containers: dict[str, Container] = {}
         self._given = 0
         self._background: set[asyncio.Task[Any]] = set()
@@ -68,6 +76,8 @@ class Scheduler:
         """The next input of a container, when there is one; None if it shall end."""
         if not container.ready:
             container.ready = True
+            if self.sandboxes is not None:
+                self.sandboxes.measure(container)
             container.function.crashes.started()
             self.rescale(container.function)
         item = await self._wait_for_input(container)
@@ -225,7 +235,8 @@ class Scheduler:
                 if container.stopping:  # in the meantime
                     container.kill()
                 returncode = await container.process.wait()
-                died = crashes.describe(returncode, container.process.tail)
+                place = self.sandboxes.end(container, returncode) if self.sandboxes is not None else ""
+                died = crashes.describe(returncode, container.process.tail, place)
                 left_out = [name for view in container.views.values() for name in view.end(commit=returncode == 0)]
                 if left_out:
                     said = f"not on the volume, as neither files nor folders: {', '.join(left_out)}\n"
@@ -257,7 +268,12 @@ class Scheduler:
         def emit(text: str, fd: int) -> None:
             self._log(app, container, text, _SOURCES[fd])
 
-        process = await Process.start(emit, command, environment, container.root / "root")
+        if self.sandboxes is not None and not command:
+            process: Process = await self.sandboxes.start(container, environment, emit)
+        else:
+            folder = container.root / "root"
+            folder.mkdir(exist_ok=True)
+            process = await Process.start(emit, command, environment, folder)
         # Where none is said for the start, Modal's client sends an attempt's; a slow machine shall not fail for that.
         given, attempt = container.function.created.startup_timeout_secs, container.function.created.timeout_secs
         limit = given if given != attempt else max(given, _TIMEOUT)
@@ -270,9 +286,19 @@ class Scheduler:
             container.failure = _RESULT(status=_RESULT.GENERIC_STATUS_INIT_FAILURE, exception=why)
             container.kill()
 
+    def measure(self, container: Container) -> None:
+        """See how much memory a container has had, where that is known."""
+        if self.sandboxes is not None:
+            self.sandboxes.measure(container)
+
     def _settle(self, container: Container, app: App, died: str, returncode: int | None) -> None:
         """Decide on the inputs of a container that is gone, and on whether another follows it."""
         function = container.function
+        for item in list(container.current.values()) if container.out_of_memory else ():
+            limit = function.created.resources.memory_mb_max
+            why = f"Container {container.task_id} was killed: it ran out of memory (OOM); its limit is {limit} MiB"
+            self.finish(item, _RESULT(status=_RESULT.GENERIC_STATUS_FAILURE, exception=why))
+            container.current.pop(item.id)
         for item in list(container.current.values()):
             item.losses += not container.preempted
             if app.stopped or item.call.cancelled:
@@ -397,6 +423,8 @@ class Scheduler:
             container.kill()
         if self._background:
             await asyncio.wait(self._background, timeout=10)
+        if self.sandboxes is not None:
+            await self.sandboxes.close()
         self._remover.shutdown()
 
 

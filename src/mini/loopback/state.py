@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +17,7 @@ from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
 from mini.loopback.crashes import CrashLoop
+from mini.loopback.sandbox import Sandbox
 
 _Value = TypeVar("_Value")
 
@@ -213,6 +214,23 @@ class LogLine:
     time: float = field(default_factory=time.time)
 
 
+@dataclass(frozen=True)
+class LeftBehind:
+    """A file that went with its container.
+
+    Args:
+        task_id: The container.
+        path: The file's path there.
+        size: In bytes.
+        written: When, as Unix time.
+    """
+
+    task_id: str
+    path: str
+    size: int
+    written: float
+
+
 @dataclass
 class PlaneState:
     """Everything, by id.
@@ -222,6 +240,10 @@ class PlaneState:
         sockets: Where containers' sockets are.
         silence: Seconds without a heartbeat after which the client of an ephemeral app is gone.
         token: Which a client must send: its id, and its secret.
+        sandbox: What containers are made of; None where they are processes among this machine's.
+        data: A folder with the variables of named secrets and the files of named volumes, which are not kept here.
+        left_behind: What containers wrote that nobody keeps.
+        notify: Takes what a person shall be told.
     """
 
     folder: Path
@@ -251,6 +273,10 @@ class PlaneState:
     volumes: dict[str, Path] = field(default_factory=dict)
     volume_versions: dict[str, int] = field(default_factory=dict)
     blobs: dict[str, Path] = field(default_factory=dict)
+    sandbox: Sandbox | None = None
+    data: Path | None = None
+    left_behind: list[LeftBehind] = field(default_factory=list)
+    notify: Callable[[str], None] = field(default=lambda text: None)
     _ids: Iterator[int] = field(default_factory=itertools.count)
 
     def environment(self, name: str) -> str:

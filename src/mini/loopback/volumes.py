@@ -13,6 +13,7 @@ from google.protobuf.empty_pb2 import Empty
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
+from mini.loopback import local_data
 from mini.loopback.files import FileServer
 from mini.loopback.named import creation_info, forget, name_of, named, newest, rename
 from mini.loopback.state import PlaneState, look_up
@@ -100,6 +101,7 @@ class Volumes:
         if new:
             path = self.state.path("volumes", volume_id)
             path.mkdir()
+            local_data.fill(self.state.data, request.deployment_name, path)
             self.state.volumes[volume_id] = path
             self.state.volume_versions[volume_id] = request.version or api_pb2.VOLUME_FS_VERSION_V1
         metadata = describe(self.state, volume_id)

@@ -55,6 +55,7 @@ def execute(
     *,
     capture: Capture = capture.to_file,
     on_error: OnError | None = None,
+    explain: Callable[[BaseException], str | None] | None = None,
     interrupts: tuple[type[BaseException], ...] = (),
     passes: tuple[type[BaseException], ...] = (),
     limit: int | None = None,
@@ -67,6 +68,7 @@ def execute(
         call: The job.
         capture: What is done with its output, if the job is recorded.
         on_error: Called with the exception while its frames are alive, before anything is recorded.
+        explain: Says what a job was without that failed, where that is known; it becomes part of the message.
         interrupts: Exceptions that are somebody's who stops the job, and not the job's own.
         passes: Exceptions after which the job will run again elsewhere: raised as they are, recorded nowhere.
         limit: Bytes the pickled value may have; None for no limit.
@@ -138,7 +140,7 @@ def execute(
                         if isinstance(error, interrupts):
                             raise Interrupted(ended) from error
                         return ended
-                    failure = describe(error)
+                    failure = describe(error, explain(error) if explain is not None else None)
                     if recorded and folder:
                         _show(failure.traceback, folder)
                     if isinstance(error, interrupts):
@@ -235,14 +237,22 @@ def _decode(shared: bytes) -> tuple[Callable[..., Any], tuple[Callable[[], Any],
     return pickling.decode_shared(shared)
 
 
-def describe(error: BaseException) -> Failure:
-    """An exception as text, and as an object where that survives the journey."""
+def describe(error: BaseException, why: str | None = None) -> Failure:
+    """An exception as text, and as an object where that survives the journey.
+
+    Args:
+        error: The exception.
+        why: What is known of its cause.
+    """
+    if why is not None:
+        error.add_note(why)
     kind = type(error)
     name = (
         kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
     )
     lines = traceback.format_exception(kind, error, _trim(error.__traceback__))
-    return Failure(name, _text(error), "".join(lines), _pickle(error))
+    message = _text(error) if why is None else f"{_text(error)} ({why})".lstrip()
+    return Failure(name, message, "".join(lines), _pickle(error))
 
 
 def _text(error: BaseException) -> str:

@@ -14,11 +14,12 @@ from typing import Any, Self
 
 from mini.apparatus.base import Apparatus
 from mini.apparatus.groups import Image
-from mini.apparatus.modal import container, extra, ledger, preflight
+from mini.apparatus.modal import container, explain, extra, ledger, preflight, resources
 from mini.apparatus.modal.archive import unpack
 from mini.apparatus.modal.client import valid_name
-from mini.apparatus.modal.image import build, installed, source
+from mini.apparatus.modal.image import build, installed, left_out, source
 from mini.apparatus.modal.image.plan import Plan, plan, too_large
+from mini.apparatus.modal.image.requirements import Requirements
 from mini.apparatus.modal.plugin import ModalOptions
 from mini.apparatus.modal.session import Session, function_options
 from mini.apparatus.modal.stream import UNLIMITED_WIDTH, ModalStream
@@ -188,6 +189,10 @@ class ModalApparatus(Apparatus):
         given = self.options.image
         return _plan(self._spec, self._project) if given is None or isinstance(given, Image) else None
 
+    def own_requirements(self) -> Requirements:
+        """What is installed in an image of the user's own."""
+        return build.own_requirements(_plan(self._spec, self._project))
+
     @property
     def _spec(self) -> Image:
         """The values of the group `image`; its defaults where a `modal.Image` was given."""
@@ -208,7 +213,10 @@ class ModalApparatus(Apparatus):
 
     def _container(self, options: ModalOptions) -> tuple[Any, Mapping[str, str]]:
         """The image for some options, and what its containers find in their environment."""
-        return self._viewing(options)._ensure_image(), {container.APPARATUS: self.kind}
+        view = self._viewing(options)
+        image, known = view._ensure_image(), {container.APPARATUS: self.kind}
+        made = view.plan()
+        return image, {**known, **({explain.LEFT_OUT: left_out.describe(made, self._project)} if made else {})}
 
     @property
     def width(self) -> int:
@@ -223,6 +231,15 @@ class ModalApparatus(Apparatus):
 
     def _folder(self, batch: str, index: int) -> str:
         return f"{container.OUTPUTS}/{self._session.name}/{batch}/{index}"
+
+    def view(self, options: ModalOptions) -> Self:
+        """As `w`, with all options at once.
+
+        Raises:
+            OptionError: Modal would refuse one of them.
+        """
+        resources.check(options)
+        return super().view(options)
 
     def _viewing(self, options: ModalOptions) -> Self:
         view = self.view(options)
@@ -239,7 +256,9 @@ class ModalApparatus(Apparatus):
         own = {name: value for name, value in given.items() if name in known}
         if others:
             own["extra"] = {**dict(before.extra), **others}
-        return super()._with(before, own)
+        made = super()._with(before, own)
+        resources.check(made)
+        return made
 
 
 @functools.cache

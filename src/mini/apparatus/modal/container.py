@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import pickle
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 
 from mini.apparatus.modal import ledger
 from mini.apparatus.modal.beat import Beat, Preempted, Stopped
+from mini.apparatus.modal.explain import explain
 from mini.errors import RecordError
 from mini.job import Failure, Outcome, State
 from mini.runs import layout, records
@@ -72,6 +74,7 @@ def execute(message: bytes) -> bytes:
     """
     from modal.exception import InputCancellation
 
+    _show_crashes()
     # The control plane on loopback says where its containers' root is; on Modal it is /root.
     os.chdir(os.environ.get("MINI_ROOT", ROOT))
     digest, function, calls = pickle.loads(message)
@@ -109,6 +112,13 @@ def execute(message: bytes) -> bytes:
     return pickle.dumps(outcomes if len(calls) > 1 else last, protocol=pickle.HIGHEST_PROTOCOL)
 
 
+@cache
+def _show_crashes() -> None:
+    """Where Python reports crashes, let it be where the container prints and not in the log of a job, which is lost."""
+    if faulthandler.is_enabled():
+        faulthandler.enable(os.dup(2))
+
+
 def _execute(digest: str, function: bytes | None, call: Call) -> Outcome:
     import modal
     from modal.exception import InputCancellation
@@ -127,6 +137,7 @@ def _execute(digest: str, function: bytes | None, call: Call) -> Outcome:
                 function if function is not None else _shared(digest),
                 call,
                 capture=capture.to_file_and_shown if LOGS in os.environ else capture.to_file,
+                explain=explain,
                 limit=int(os.environ.get(RESULT_LIMIT, "0")) or None,
                 interrupts=(InputCancellation, Stopped),
                 passes=(Preempted,),  # the input will be given to another container

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mini.apparatus.modal.apparatus import ModalApparatus
+from mini.apparatus.modal.image.plan import Plan
 from mini.apparatus.modal.plugin import ModalOptions
+from mini.apparatus.rehearsal import choice, findings
 from mini.apparatus.rehearsal.isolation import packages
 from mini.apparatus.rehearsal.plugin import RehearsalOptions
+from mini.job import Job
+from mini.runs.folder import RunFolder
 
 
 class RehearsalApparatus(ModalApparatus):
@@ -24,8 +29,13 @@ class RehearsalApparatus(ModalApparatus):
     Args:
         name: As for `ModalApparatus`.
         project: As for `ModalApparatus`.
-        options: As for `ModalApparatus`; and `isolated`: whether containers have the packages of `uv.lock`, installed
-            by uv into a folder that is kept, or all that is installed here.
+        options: As for `ModalApparatus`; `isolated`: `sandbox` for containers with a Debian of their own and nothing of
+            this machine, `packages` for processes that have the packages of the image only, `none` for processes that
+            have all that is installed here, None for the first of them that can be had; and `network`: whether
+            containers in a sandbox reach more than the control plane. The control plane keeps to the first view's.
+
+    Raises:
+        ImageError: `isolated="sandbox"`, and there is none; says what is missing.
     """
 
     kind = "rehearsal"
@@ -35,7 +45,7 @@ class RehearsalApparatus(ModalApparatus):
 
     def __init__(self, name: str = "mini", *, project: Path | None = None, **options: Any) -> None:
         super().__init__(name, project=project, **options)
-        self._stage = _Stage()
+        self._stage = _Stage(self.options.isolated, self._project, network=self.options.network)
 
     def require_detachable(self) -> None:
         """A driver process can have a control plane of its own."""
@@ -51,12 +61,37 @@ class RehearsalApparatus(ModalApparatus):
         self._session.client()
         return self._stage.loopback
 
+    def collect(self, folder: RunFolder, jobs: Sequence[Job]) -> None:
+        """As on Modal; and what was seen that is no failure here is said.
+
+        Args:
+            folder: The run.
+            jobs: Those of its jobs that ran here.
+        """
+        super().collect(folder, jobs)
+        if self._stage.isolation != "sandbox":
+            return
+        plane = self.loopback.plane
+        known = findings.outcomes(jobs)
+        tasks = {outcome.where.get("task") for outcome in known.values()}
+        written = [file for file in plane.left_behind() if file.task_id in tasks]
+        peaks = {task: peak for task, peak in plane.peaks().items() if task in tasks}
+        for line in (
+            *findings.vanished(written, known),
+            *findings.memory(peaks, self.options),
+            *findings.disk(written, self.options),
+        ):
+            choice.say(line)
+
     def _container(self, options: ModalOptions) -> tuple[Any, Mapping[str, str]]:
         image, known = super()._container(options)
-        made = self._viewing(options).plan()
-        if not getattr(options, "isolated", True) or made is None:
-            return image, known
-        return image, {**known, "MINI_PACKAGES": str(packages(made, self._project))}
+        view, isolation = self._viewing(options), self._stage.isolation
+        made = view.plan()
+        if isolation == "sandbox":
+            self._stage.provide(view, made, self._project)
+        elif isolation == "packages" and made is not None:
+            known = {**known, "MINI_PACKAGES": str(packages(made, self._project))}
+        return image, known
 
     def _close(self) -> None:
         super()._close()
@@ -66,16 +101,35 @@ class RehearsalApparatus(ModalApparatus):
 class _Stage:
     """The control plane of an apparatus and its views."""
 
-    def __init__(self) -> None:
+    def __init__(self, isolated: str | None, project: Path, *, network: bool) -> None:
         self.loopback: Any = None
+        self._isolated, self._project, self._network = isolated, project, network
         self._lock = threading.Lock()
+
+    @functools.cached_property
+    def isolation(self) -> str:
+        """What containers do not see: `sandbox`, `packages` or `none`."""
+        return choice.isolation(self._isolated)
+
+    def provide(self, view: RehearsalApparatus, plan: Plan | None, project: Path) -> None:
+        """Have the layers that stand for what an image installs from pins."""
+        found = self.loopback.sandbox.environments
+        if plan is not None:
+            found[choice.digest(plan.requirements)] = choice.environment(plan, project)
+        else:
+            own = view.own_requirements()
+            found[choice.digest(own)] = choice.own_environment(own)
 
     def open(self) -> tuple[str, tuple[str, str]]:
         from mini.loopback.plane import Loopback
 
         with self._lock:
             if self.loopback is None:
-                self.loopback = Loopback().__enter__()
+                self.loopback = Loopback(
+                    sandbox=choice.sandbox(network=self._network) if self.isolation == "sandbox" else None,
+                    data=choice.data(self._project),
+                    notify=choice.say,
+                ).__enter__()
                 atexit.register(self.close)
             return self.loopback.url, self.loopback.token
 

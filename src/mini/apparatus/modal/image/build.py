@@ -58,11 +58,19 @@ def complete(image: Any, plan: Plan) -> Any:
         image: The image.
         plan: Of the image that would be made without it.
     """
+    return _lay_over(_install(image, own_requirements(plan)), source.own().and_then(plan.source).shipped)
+
+
+def own_requirements(plan: Plan) -> Requirements:
+    """What an image of the user's own is given: the needs of this package.
+
+    Args:
+        plan: Of the image that would be made without it; its versions.
+    """
     known = {pin.name: pin for pin in plan.requirements.pins}
     needs = distributions.needed(installed.own_needs(), markers=environment(plan.python))
     pins = [pin for name in needs if (pin := known.get(name) or installed.pin(name)) is not None]
-    requirements = Requirements(tuple(sorted(pins, key=str)), (), {}, whole=False)
-    return _lay_over(_install(image, requirements), source.own().and_then(plan.source).shipped)
+    return Requirements(tuple(sorted(pins, key=str)), (), {}, whole=False)
 
 
 def pins_file(requirements: Requirements) -> Path:
