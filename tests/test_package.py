@@ -49,7 +49,7 @@ def test_asking_for_a_jobs_folder_loads_nothing_heavy():
 
 
 LONG: dict[str, str] = {
-    "src/mini/loopback/scheduler.py": "queues, containers and what becomes of both are one state machine, to be split next",
+    "src/mini/loopback/scheduler.py": "queues, containers and what becomes of both are one machine of states",
 }
 """Modules of more than four hundred lines, and the reason."""
 
