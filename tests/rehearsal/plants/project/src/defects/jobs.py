@@ -17,6 +17,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 import zipfile
@@ -373,7 +374,7 @@ def too_much_memory(there):
 
 
 def not_to_be_pickled(there):
-    return open(os.devnull)
+    return threading.Lock()
 
 
 def exits(there):
