@@ -1,4 +1,4 @@
-# ruff: noqa: PTH208, PTH116, PTH202, C416, UP020, PT013, PTH123, PTH109
+# ruff: noqa: PTH208, PTH116, PTH202, C416, UP020, PT013, PTH109
 """Jobs that work where they are written, by luck, and not in a container. Each is one defect."""
 
 import ctypes
