@@ -115,9 +115,7 @@ class ControlPlane:
         given = self.state.sandbox
         self._builder = None if given is None else Builder(self.state, given)
         sandboxes = Sandboxes(self.state, given, self._builder, self._files) if given and self._builder else None
-        self._scheduler = Scheduler(
-            self.state, self._container_server, cores(), self._janitor.end_processes, sandboxes
-        )
+        self._scheduler = Scheduler(self.state, self._container_server, cores(), self._janitor.end_processes, sandboxes)
         self._apps = Apps(self.state, self._scheduler)
         self._handlers = (
             self._apps,
