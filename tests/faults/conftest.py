@@ -16,6 +16,9 @@ _rows = {}
 @pytest.fixture(autouse=True)
 def audited(request, tmp_path, monkeypatch):
     """Looks at what the test has left when all it used is closed, and fails it if that is not as it should be."""
+    if request.module.__name__ == "test_kill_loop":  # looks itself, at each round
+        yield
+        return
     temporary, mounted = Path(tempfile.mkdtemp(prefix="f-")), audit.mounts()
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))

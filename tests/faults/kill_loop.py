@@ -160,7 +160,9 @@ class Round:
         else:
             command = ["app.py", f"x=range(0,{self.jobs})", f"journal={self.journal}", "hydra.sweep.dir=outputs/r"]
             command += [f"apparatus={self.engine}", "apparatus.workers=2" if self.engine == "local" else ""]
-            command += ["apparatus.max_containers=2"] if self.engine == "rehearsal" else []
+            # In a sandbox a job could not write down where it is seen at once that it runs.
+            rehearsal = ["apparatus.max_containers=2", "apparatus.isolated=packages"]
+            command += rehearsal if self.engine == "rehearsal" else []
             command += ["hydra.launcher.resume=r"] if (self.run / "jobs.jsonl").exists() else []
             if (self.run / "run.json").exists() and not (self.run / "jobs.jsonl").exists():
                 shutil.rmtree(self.run)  # it was killed before it had listed a job: there is nothing to resume

@@ -1,6 +1,7 @@
 """Nothing that a job has started outlives what answers for it."""
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -196,16 +197,16 @@ import os, subprocess, sys, time
 from pathlib import Path
 from mini import RehearsalApparatus
 
-def work(x):
+def work(x, token):
     import subprocess, time
     for alone in (False, True):
-        subprocess.Popen(["sleep", "1000"], start_new_session=alone)
+        subprocess.Popen(["sleep", f"1000.{token}"], start_new_session=alone)
     time.sleep(1000 if x else 0)
     return x
 
 if __name__ == "__main__":
     with RehearsalApparatus("test", project=Path(sys.argv[1]), max_containers=2) as apparatus:
-        for done in apparatus.map(work, range(2)):
+        for done in apparatus.map(work, range(2), [sys.argv[2]] * 2):
             print(apparatus.loopback.state.folder, flush=True)
 """
 
@@ -216,8 +217,9 @@ def test_a_client_of_containers_that_is_killed_leaves_neither_processes_nor_fold
     heeding = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
     heeding += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     (tmp_path / "client.py").write_text(heeding + IN_CONTAINERS)
+    token = str(secrets.randbelow(10**12))  # a sandbox shows nothing else of where its processes belong
     client = subprocess.Popen(
-        [sys.executable, "client.py", Path(__file__).parents[2]],
+        [sys.executable, "client.py", Path(__file__).parents[2], token],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -226,11 +228,11 @@ def test_a_client_of_containers_that_is_killed_leaves_neither_processes_nor_fold
     try:
         folder = client.stdout.readline().strip()
         assert Path(folder).is_dir()
-        wait_until(lambda: len(audit.processes(folder)) >= 5, "the containers have not begun")
+        wait_until(lambda: len(audit.processes(f"sleep\0001000.{token}")) == 4, "the containers have not begun")
     finally:
         client.send_signal(getattr(signal, f"SIG{name}"))
         client.communicate()
-    wait_until(lambda: not audit.processes(folder), "a process of a container is left")
+    wait_until(lambda: not audit.processes(folder, f"1000.{token}"), "a process of a container is left")
     wait_until(lambda: not Path(folder).exists(), "the folder is left")
 
 

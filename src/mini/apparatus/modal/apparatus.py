@@ -179,7 +179,7 @@ class ModalApparatus(Apparatus):
     def _small(self) -> Self:
         """A view for what needs the image, and neither a GPU nor more than a core."""
         own = self.options
-        kept = ("environment", "image", "secrets", "volumes", "env", "isolated")
+        kept = ("environment", "image", "secrets", "volumes", "env", "isolated", "network")
         return self._viewing(type(own)(**{name: getattr(own, name) for name in kept if hasattr(own, name)}))
 
     def place(self, run: Path) -> str:
