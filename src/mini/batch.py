@@ -138,6 +138,7 @@ def _run(
     outcomes: list[Outcome] = []
     streams: list[Stream] = []
     elsewhere: list[Stream] = []
+    passing = {job.index: job for apparatus, of_place in places if not apparatus.keeps_files for job in of_place}
     with watcher, Guard(streams, folder, limits) as guard, Mirror(elsewhere, jobs) as mirror:
         try:
             for apparatus, parcels in encoded:
@@ -146,6 +147,8 @@ def _run(
                     elsewhere.append(streams[-1])
             for outcome in _merge(streams):
                 outcomes.append(outcome)
+                if outcome.index in passing:
+                    _record_here(outcome, passing[outcome.index])
                 mirror.finished(outcome)
                 watcher.finished(outcome)
                 guard.finished(outcome)
@@ -303,8 +306,13 @@ def collect(
             watcher.warn(f"the files of {len(over)} jobs are still on {apparatus.volume!r}: {error}")
             for job in over:
                 if not Path(str(job.folder), layout.RECORD).exists():
-                    outcome = replace(known[job.index], folder=job.folder)
-                    records.write_record(outcome, {**job.row, **_metrics(outcome)})
+                    _record_here(known[job.index], job)
+
+
+def _record_here(outcome: Outcome, job: Job) -> None:
+    """Record what is known here of a job that ran elsewhere."""
+    outcome = replace(outcome, folder=job.folder)
+    records.write_record(outcome, {**job.row, **_metrics(outcome)})
 
 
 def _metrics(outcome: Outcome) -> dict[str, Any]:

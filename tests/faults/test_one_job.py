@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import audit
 import pytest
 
 from mini import Job, LocalApparatus, attempt, job_dir
@@ -124,7 +125,7 @@ def state_of_process():
     return {
         "cwd": str(Path.cwd()),
         "umask": umask,
-        "environment": sorted(os.environ.items()),
+        "environment": sorted(item for item in os.environ.items() if item[0] != "MINI_WORKER"),  # each has its own
         "SIGINT": str(signal.getsignal(signal.SIGINT)),
         "SIGALRM": str(signal.getsignal(signal.SIGALRM)),
         "timer": signal.getitimer(signal.ITIMER_REAL)[0],
@@ -155,7 +156,9 @@ def job_of(deed):
 def run(apparatus, work, count=4):
     folder = RunFolder("outputs/run")
     jobs = [Job(i, work, (i,), folder=str(folder.path / str(i)), record=True) for i in range(count)]
-    return run_jobs([Placement(apparatus, jobs)], folder, Silent(), {})
+    apparatus = apparatus.w()
+    apparatus.before_each(audit.begun)
+    return audit.watch(run_jobs([Placement(apparatus, jobs)], folder, Silent(), {}))
 
 
 def one_process(kind, rehearsal):
@@ -264,6 +267,39 @@ def test_a_job_whose_container_is_taken_away_runs_again_and_finds_what_it_wrote(
     values = [outcome.result() for outcome in outcomes]
     assert values[BAD] == {"from": "41", "attempt": 2}
     assert [value for index, value in enumerate(values) if index != BAD] == [{"from": "", "attempt": 1}] * 3
+
+
+def die_twice_and_fail_once(x):
+    tries = job_dir() / "tries.txt"
+    with tries.open("a") as file:
+        file.write("x")
+    if x != BAD:
+        return attempt()
+    import modal
+
+    modal.Volume.from_name(os.environ["MINI_VOLUME"]).commit()
+    match len(tries.read_text()):
+        case 1 | 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case 3:
+            raise ValueError("this one is its own fault")
+    return attempt()
+
+
+def test_a_container_that_is_lost_uses_up_no_attempt(rehearsal):
+    outcomes = run(rehearsal.w(max_containers=1, retries=1), die_twice_and_fail_once)
+    assert [outcome.state for outcome in outcomes] == [State.DONE] * 4
+    assert [outcome.attempt for outcome in outcomes] == [1, 2, 1, 1]
+
+
+def test_attempts_that_take_too_long_are_used_up(rehearsal):
+    outcomes = run(rehearsal.w(max_containers=1, retries=1, timeout=2), lambda x: time.sleep(600 * (x == BAD)))
+    assert [outcome.state for outcome in outcomes] == [State.DONE, State.TIMEOUT, State.DONE, State.DONE]
+
+
+def test_containers_that_are_lost_again_and_again_end_the_job(rehearsal):
+    outcomes = run(rehearsal.w(max_containers=1, retries=1), lambda x: os._exit(1) if x == BAD else x)
+    assert [outcome.state for outcome in outcomes] == [State.DONE, State.LOST, State.DONE, State.DONE]
 
 
 def test_an_interrupt_that_a_job_raises_itself_is_its_own_failure(rehearsal):

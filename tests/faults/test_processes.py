@@ -1,12 +1,14 @@
 """Nothing that a job has started outlives what answers for it."""
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import audit
 import pytest
 
 from mini import Job, LocalApparatus
@@ -146,19 +148,92 @@ def test_what_a_job_started_goes_with_its_process(tmp_path, how):
 
 
 @linux
-def test_a_worker_whose_warden_is_killed_ends_too(tmp_path):
-    def work():
-        (tmp_path / "pids").write_text(f"{os.getpid()} {os.getppid()}")
+def test_a_worker_whose_warden_is_killed_ends_too_with_all_that_its_job_started(tmp_path):
+    def sleep():
+        warden = os.getppid()
+        Path(tmp_path, "warden.new").write_text(str(warden))
+        Path(tmp_path, "warden.new").rename(Path(tmp_path, "warden"))
         time.sleep(1000)
 
     with LocalApparatus(workers=1) as apparatus:
-        stream = apparatus.start(apparatus.encode([Job(0, work)]))
-        wait_until(lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text(), "not begun")
-        worker, warden = pids(tmp_path / "pids")
+        stream = apparatus.start(apparatus.encode([Job(0, spawning(tmp_path, sleep))]))
+        (warden,) = pids(tmp_path / "warden")
+        known = pids(tmp_path / "pids")
+        assert all(map(is_alive, known))
         os.kill(warden, signal.SIGKILL)
         assert [outcome.state for outcome in stream] == [State.LOST]
-        wait_until(lambda: not is_alive(worker), "the worker is left")
+        wait_until(lambda: not any(map(is_alive, known)), "a process is left")
         assert apparatus.run(abs, -1) == 1
+
+
+@linux
+@pytest.mark.parametrize("how", ["daemon", "no files", "of its own"])
+def test_a_daemon_of_a_job_ends_with_its_worker(tmp_path, how):
+    def work():
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                if how == "of its own":
+                    os.chdir("/")
+                    os.closerange(0, 4096)
+                elif how == "no files":
+                    os.closerange(0, 3)
+                Path(tmp_path, "pids.new").write_text(str(os.getpid()))
+                Path(tmp_path, "pids.new").rename(Path(tmp_path, "pids"))
+                time.sleep(1000)
+            os._exit(0)
+        os.wait()
+        while not Path(tmp_path, "pids").exists():
+            time.sleep(0.05)
+
+    with LocalApparatus(workers=1) as apparatus:
+        apparatus.run(work)
+        (daemon,) = pids(tmp_path / "pids")
+    wait_until(lambda: not is_alive(daemon), "the daemon is left")
+
+
+IN_CONTAINERS = """
+import os, subprocess, sys, time
+from pathlib import Path
+from mini import RehearsalApparatus
+
+def work(x, token):
+    import subprocess, time
+    for alone in (False, True):
+        subprocess.Popen(["sleep", f"1000.{token}"], start_new_session=alone)
+    time.sleep(1000 if x else 0)
+    return x
+
+if __name__ == "__main__":
+    with RehearsalApparatus("test", project=Path(sys.argv[1]), max_containers=2) as apparatus:
+        for done in apparatus.map(work, range(2), [sys.argv[2]] * 2):
+            print(apparatus.loopback.state.folder, flush=True)
+"""
+
+
+@linux
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "KILL"])
+def test_a_client_of_containers_that_is_killed_leaves_neither_processes_nor_folders(tmp_path, name):
+    heeding = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+    heeding += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    (tmp_path / "client.py").write_text(heeding + IN_CONTAINERS)
+    token = str(secrets.randbelow(10**12))  # a sandbox shows nothing else of where its processes belong
+    client = subprocess.Popen(
+        [sys.executable, "client.py", Path(__file__).parents[2], token],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        folder = client.stdout.readline().strip()
+        assert Path(folder).is_dir()
+        wait_until(lambda: len(audit.processes(f"sleep\0001000.{token}")) == 4, "the containers have not begun")
+    finally:
+        client.send_signal(getattr(signal, f"SIG{name}"))
+        client.communicate()
+    wait_until(lambda: not audit.processes(folder, f"1000.{token}"), "a process of a container is left")
+    wait_until(lambda: not Path(folder).exists(), "the folder is left")
 
 
 def test_exit_handlers_and_threads_of_a_job_finish_when_its_worker_ends_in_good_order(tmp_path):

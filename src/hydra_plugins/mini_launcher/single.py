@@ -3,7 +3,7 @@
 from typing import Any
 
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -34,5 +34,6 @@ class SingleSweeper(Sweeper):
         callbacks.on_run_start(config=self.config, config_name=name)
         returned: JobReturn = self._launcher.launch([arguments], 0)[0]
         callbacks.on_run_end(config=self.config, config_name=name, job_return=returned)
-        _ = returned.return_value  # raises what the task raised
+        if returned.status is not JobStatus.COMPLETED:
+            _ = returned.return_value  # raises what the task raised
         return returned

@@ -54,6 +54,9 @@ class Apparatus(abc.ABC):
     files_are_here: ClassVar[bool] = True
     """Whether jobs write their files straight into the run folder on this machine."""
 
+    keeps_files: ClassVar[bool] = True
+    """Whether what jobs wrote is still there when this process was killed."""
+
     can_be_driven: ClassVar[bool] = True
     """Whether a process without a terminal can take this one's place, for a run that is detached."""
 

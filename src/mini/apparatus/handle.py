@@ -317,6 +317,7 @@ def begin(
     about: Mapping[str, Any],
     limits: Limits | None = None,
     notify: Any = None,
+    prepare: Callable[[], None] = lambda: None,
 ) -> None:
     """Record a run and start it where it goes on by itself.
 
@@ -329,6 +330,7 @@ def begin(
         about: Its manifest.
         limits: When to stop it.
         notify: Who is told of its end; only where a process of this machine drives it.
+        prepare: Called when the run is recorded, before its first job starts.
 
     Raises:
         UsageError: Something is wrong; nothing was started.
@@ -346,6 +348,7 @@ def begin(
     assignment = None if alone else _assignment(encoded, limits, notify)
     folder.begin({**about, **{name: value for name, value in vars(limits).items() if value is not None}})
     folder.add_jobs([job for _, jobs in placements for job in jobs])
+    prepare()
     if assignment is not None:
         files.write_atomically(folder.path / layout.PARCELS, assignment, private=True)
         start_driver(folder)

@@ -16,9 +16,11 @@ from mini.runs.folder import RunFolder
 
 def is_trusted(folder: RunFolder, manifest: Mapping[str, Any], yes: bool) -> bool:
     """Whether the program of a run may be run: this user began it on this machine, or agrees."""
-    if manifests.is_from_here(manifest):
+    if manifests.is_from_here(folder.path, manifest):
         return True
     by = f"{manifest.get('user') or 'somebody'} on {manifest.get('host') or 'another machine'}"
+    if manifests.BROUGHT in manifest:
+        by += f", as {manifest[manifests.BROUGHT]} says"
     question = (
         f"{folder.id} was begun by {by}, in {manifest.get('cwd')}. "
         "This runs its program, with whatever is in it, as you. Go on?"

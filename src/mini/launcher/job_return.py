@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Callable
 from types import CodeType, FrameType, TracebackType
 from typing import Any
@@ -13,6 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, open_dict, read_write
 
 from mini.job import Outcome, State
+from mini.launcher import supported
 from mini.launcher.command import REPORTED
 from mini.launcher.fast.run_job import copy_parts
 from mini.launcher.overrides import as_typed
@@ -32,6 +34,8 @@ class LazyJobReturn(JobReturn):
         cwd: Where the command was given.
         name: What Hydra calls the application.
         pick: Takes from what the task returned what the sweeper gets.
+        is_recorded: Whether the value was found in a record. It is unpickled, which can run code, only for who wants
+            it: not for Hydra's own sweeper, which reads it to see whether that raises.
     """
 
     def __init__(
@@ -41,19 +45,27 @@ class LazyJobReturn(JobReturn):
         cwd: str,
         name: str,
         pick: Callable[[Any], Any] = lambda value: value,
+        *,
+        is_recorded: bool = False,
     ) -> None:
         self._compose, self._outcome, self._cwd = config, outcome, cwd
+        self._pick, self._is_recorded = pick, is_recorded
         self.task_name = name
-        error = outcome.exception()
-        if outcome.state is State.PRUNED:  # no failure, and no value
-            self.status, self._return_value = JobStatus.COMPLETED, None
-        elif error is None:
-            self.status, self._return_value = JobStatus.COMPLETED, pick(outcome.result())
-        else:
-            if outcome.failure is not None:
-                error.__traceback__ = _traceback(outcome.failure.traceback)
-            setattr(error, REPORTED, True)
-            self.status, self._return_value = JobStatus.FAILED, error
+        is_pruned = outcome.state is State.PRUNED  # no failure, and no value
+        self.status = JobStatus.COMPLETED if outcome.ok or is_pruned else JobStatus.FAILED
+
+    @functools.cached_property
+    def _return_value(self) -> Any:
+        """What the task returned, or the exception that stands for it."""
+        if self._outcome.state is State.PRUNED:
+            return None
+        error = self._outcome.exception()
+        if error is None:
+            return self._pick(self._outcome.result())
+        if self._outcome.failure is not None:
+            error.__traceback__ = _traceback(self._outcome.failure.traceback)
+        setattr(error, REPORTED, True)
+        return error
 
     @functools.cached_property
     def _configs(self) -> tuple[DictConfig, DictConfig]:
@@ -91,6 +103,8 @@ class LazyJobReturn(JobReturn):
         """
         if self.status is JobStatus.FAILED:
             raise self._return_value
+        if self._is_recorded and supported.is_basic_sweeper(sys._getframe(1)):
+            return None
         return self._return_value
 
     @return_value.setter

@@ -182,6 +182,8 @@ class Jobs:
             folder_names.checked(str(OmegaConf.select(config, key)), key)
             for key in ("hydra.sweep.dir", "hydra.sweep.subdir")
         )
+        # Where what a job wrote goes with this process, its record is written here, of what is known here.
+        own = {} if self.on(where).keeps_files else self._columns(config, arguments[0], masked=True)
         return Job(
             index=arguments[1],
             fn=task,
@@ -193,6 +195,7 @@ class Jobs:
             row={
                 **masking.mask_columns(override_text.columns(filter_overrides(overrides))),
                 **place_columns(where.kind, where.gpu),
+                **own,
                 **({f"config.{AFTER}": after} if (after := OmegaConf.select(self._config, AFTER)) is not None else {}),
             },
         )

@@ -22,6 +22,7 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
 from typing import Any
 
 import hydra
@@ -32,6 +33,7 @@ from hydra._internal import utils as hydra_utils
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra.core import utils as hydra_core_utils
 from hydra.core.override_parser.types import Override
@@ -310,6 +312,11 @@ def flush_loggers() -> None:
 def returned_or_raised(job_return: JobReturn) -> Any:
     """What a task returned, or the exception it raised; the property would print before it raises."""
     return job_return._return_value
+
+
+def is_basic_sweeper(frame: FrameType) -> bool:
+    """Whether it is Hydra's own sweeper that is at work: it reads each value, and makes nothing of it."""
+    return frame.f_globals.get("__name__") == BasicSweeper.__module__
 
 
 def detach_job_return(error: BaseException) -> None:

@@ -81,6 +81,7 @@ class Sweep:
         compose.install(context)
         validation.install()
         self._begun = False
+        self._taken_over: set[int] = set()
         self._earlier: Earlier | None = None
         self._detach, self._explain = detach, explain
         self._code = Fingerprints(task_function)
@@ -144,6 +145,7 @@ class Sweep:
                 cwd,
                 name,
                 self._objective.pick,
+                is_recorded=outcome.index in self._taken_over,
             )
             for i, (overrides, outcome) in enumerate(zip(job_overrides, outcomes, strict=True))
         ]
@@ -163,6 +165,7 @@ class Sweep:
                 raise SystemExit(0)
             if self._earlier is not None and (outcome := self._earlier.outcome(job, self._code)) is not None:
                 known.append((job, outcome))
+                self._taken_over.add(outcome.index)
             else:
                 by_spec.setdefault(planned.where, []).append(self._earlier.next_attempt(job) if self._earlier else job)
         if self._explain is not None:
@@ -221,8 +224,8 @@ class Sweep:
         if self._earlier is not None and self._earlier.has_results:
             raise UsageError("hydra.launcher.detach=true begins a new run; resume without it")
         parts = [(group.apparatus, group.jobs) for group in groups]
-        handle.begin(parts, self._folder, asked, self._limits, self._notifier.notify)
-        fingerprint.write(self._folder.path, self._code.by_digest)
+        note_code = functools.partial(fingerprint.write, self._folder.path, self._code.by_digest)
+        handle.begin(parts, self._folder, asked, self._limits, self._notifier.notify, note_code)
         self.close()
         run = self._folder.path.name
         print(f"{run} goes on by itself:")

@@ -24,6 +24,7 @@ from mini.loopback.far import Relay
 from mini.loopback.files import FileServer
 from mini.loopback.functions import Functions
 from mini.loopback.images import Images
+from mini.loopback.janitor import Janitor
 from mini.loopback.layers import Builder
 from mini.loopback.logs import Logs
 from mini.loopback.named_secrets import Secrets
@@ -108,12 +109,13 @@ class ControlPlane:
     async def start(self) -> None:
         """Begin to serve."""
         quiet()
+        self._janitor = Janitor(sorted({self._folder, self.state.sockets.parent}))
         self._files = FileServer(self.state.bytes_in, self._relays[0] if self._relays else None)
         await self._files.start()
         given = self.state.sandbox
         self._builder = None if given is None else Builder(self.state, given)
         sandboxes = Sandboxes(self.state, given, self._builder, self._files) if given and self._builder else None
-        self._scheduler = Scheduler(self.state, self._container_server, cores(), sandboxes)
+        self._scheduler = Scheduler(self.state, self._container_server, cores(), self._janitor.end_processes, sandboxes)
         self._apps = Apps(self.state, self._scheduler)
         self._handlers = (
             self._apps,
@@ -151,6 +153,7 @@ class ControlPlane:
         await self._files.stop()
         for folder in {self._folder, self.state.sockets.parent}:
             remove(folder)
+        self._janitor.close()
 
     def _container_server(self, container: Container) -> Server:
         own = ContainerRequests(self.state, self._scheduler, self._apps, container)

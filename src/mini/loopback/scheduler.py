@@ -39,6 +39,7 @@ class Scheduler:
         state: The control plane's.
         serve: Makes a server for one container, to listen on a socket of its own.
         cores: How many containers run at once where a function sets no limit.
+        end_processes: Ends the processes with a text in their environment, without waiting for it.
         sandboxes: Starts containers in roots of their own; None where they are processes among this machine's.
     """
 
@@ -47,9 +48,11 @@ class Scheduler:
         state: PlaneState,
         serve: Callable[[Container], Server],
         cores: int,
+        end_processes: Callable[[str], None],
         sandboxes: Sandboxes | None = None,
     ) -> None:
         self.state, self.serve, self.cores, self.sandboxes = state, serve, cores, sandboxes
+        self._end_processes = end_processes
         self.containers: dict[str, Container] = {}
         self._given = 0
         self._background: set[asyncio.Task[Any]] = set()
@@ -235,6 +238,7 @@ class Scheduler:
                 if container.stopping:  # in the meantime
                     container.kill()
                 returncode = await container.process.wait()
+                self._end_processes(f"MODAL_TASK_ID={container.task_id}")  # those that have left its process group
                 place = self.sandboxes.end(container, returncode) if self.sandboxes is not None else ""
                 died = crashes.describe(returncode, container.process.tail, place)
                 left_out = [name for view in container.views.values() for name in view.end(commit=returncode == 0)]

@@ -132,7 +132,7 @@ class Runs:
             UsageError: Somebody else began the run, or it cannot be repeated.
         """
         folder = self.find(name)
-        if not manifest.is_from_here(folder.manifest()):
+        if not manifest.is_from_here(folder.path, folder.manifest()):
             raise UsageError(f"{name} was not begun by you on this machine; `mini retry {name}` asks, in a terminal")
         command = [sys.executable, "-m", "mini.cli", "retry", str(folder.path)]
         log = folder.path / layout.RETRY_LOG

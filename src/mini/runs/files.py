@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.\d+\.tmp")
 
 _READ_SIZE = 2**16  # bytes
 
@@ -21,7 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Args:
         path: The file; its folder must exist.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         temporary.replace(path)
@@ -42,6 +45,34 @@ def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
         if private:
             temporary.touch(mode=0o600)
         temporary.write_bytes(data)
+
+
+def temporary_beside(path: Path) -> Path:
+    """The name of a temporary file that will take the place of another."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what processes that are gone had begun to write in a folder, itself and not those below it."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):  # noqa: PTH208 - names, not paths
+            found = _TEMPORARY.fullmatch(name)
+            if found is not None and not _is_alive(int(found[1])):
+                path = folder / name
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def dump_json(value: Any, indent: int | None = None) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any
 from mini.errors import RecordError, RunFolderError
 from mini.job import Job
 from mini.runs import layout, masking, records
-from mini.runs.files import dump_json, write_atomically
+from mini.runs.files import dump_json, remove_abandoned, write_atomically
 from mini.runs.jobs import JobLine, append_jobs, read_jobs
 from mini.runs.records import Record
 
@@ -145,6 +145,7 @@ class RunFolder:
         handle = os.open(self.path, os.O_RDONLY)
         try:
             self._lock(handle)
+            remove_abandoned(self.path)
             (self.path / layout.CANCEL).unlink(missing_ok=True)
             yield
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import platform
 import subprocess
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from mini import project
-from mini.runs import provenance
+from mini.runs import layout, provenance
+from mini.runs.files import dump_json
 
 
 def describe(task: str, jobs: int, engines: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, Any]:
@@ -57,8 +59,34 @@ def here() -> dict[str, str]:
     return {"host": platform.node(), "user": user}
 
 
-def is_from_here(manifest: Mapping[str, Any]) -> bool:
-    """Whether a run says that this user began it on this machine."""
+BROUGHT = "brought_from"
+"""The entry of a manifest that was copied from elsewhere: made here, whatever the manifest itself says."""
+
+
+def brought(data: bytes, place: str) -> bytes:
+    """A manifest as it is kept here when it comes from elsewhere.
+
+    Args:
+        data: What was found there.
+        place: Where.
+    """
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return data  # damaged; whoever reads it says so
+    return dump_json({**found, BROUGHT: place}, indent=2) + b"\n" if isinstance(found, dict) else data
+
+
+def is_from_here(run: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether this user began a run on this machine: its files are this user's, and it says so.
+
+    Args:
+        run: The run's folder.
+        manifest: The run's.
+    """
+    decisive = [path for name in (layout.RUN, layout.PARCELS) if (path := run / name).exists()]
+    if BROUGHT in manifest or any(path.stat().st_uid != os.getuid() for path in [run, *decisive]):
+        return False
     return all(manifest.get(name) == value for name, value in here().items())
 
 

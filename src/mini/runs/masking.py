@@ -1,5 +1,8 @@
 """Secrets in what this package writes down: values under names such as `password` or `api_key` become `***`.
 
+So do the values of environment variables that a job is given, in `image.env` and `apparatus.env`, whatever their names,
+and a name and password in an address. Numbers, truth values and interpolations stay.
+
 What is computed with them is not touched, and neither is what a job returns.
 """
 
@@ -22,6 +25,9 @@ _TOKENS_OF_TEXT = frozenset(
 )
 """What a `…_token` is of that is a word of a language model, and no secret."""
 
+_OF_ENVIRONMENT = re.compile(r"(?:^|[.@/+~])(?:image|apparatus)\.env(?:$|\.)")
+_IN_ADDRESS = re.compile(r"(?<=://)[^/\s:@${}]*:[^/\s@${}]+(?=@)")
+
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _ASSIGNED = re.compile(
     r"""(?P<name>[\w.@/~+-]*\w)(?P<between>["']?\s*[:=]\s*)(?P<value>"[^"]*"|'[^']*'|\$\{[^}]*\}|[^\s,;&}\]"']+)"""
@@ -42,6 +48,16 @@ def is_secret(name: str) -> bool:
     return words[-1] in _SECRET or (len(words) > 1 and words[-1] == "key" and words[-2] in _KEYS)
 
 
+def _is_hidden(name: str) -> bool:
+    return is_secret(name) or (".env" in name and _OF_ENVIRONMENT.search(name) is not None)
+
+
+def mask_variable(line: str) -> str:
+    """A line `NAME=value` of an environment, without the value."""
+    name, _, value = line.partition("=")
+    return line if _NO_SECRET.fullmatch(value) else f"{name}={HIDDEN}"
+
+
 def mask(value: Any, name: str = "") -> Any:
     """A value of JSON without secrets.
 
@@ -60,7 +76,7 @@ def mask(value: Any, name: str = "") -> Any:
         return [mask(part, name) for part in value]
     if not isinstance(value, str):
         return value
-    if is_secret(name):
+    if _is_hidden(name):
         return value if _NO_SECRET.fullmatch(value) else HIDDEN
     return _mask_text(value)
 
@@ -73,8 +89,10 @@ def mask_columns(row: Mapping[str, Any]) -> dict[str, Any]:
 def _mask_text(text: str) -> str:
     """A text without the secrets that it assigns: an override, a line of a mapping, an environment variable."""
     override = _OVERRIDE.fullmatch(text)
-    if override is not None and is_secret(override["key"]):
+    if override is not None and _is_hidden(override["key"]):
         return text if _NO_SECRET.fullmatch(override["value"]) else f"{override['key']}={HIDDEN}"
+    if "://" in text:
+        text = _IN_ADDRESS.sub(HIDDEN, text)
     return _ASSIGNED.sub(_mask_assigned, text)
 
 

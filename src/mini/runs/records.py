@@ -205,7 +205,7 @@ def decode_record(data: bytes, folder: Path, path: Path) -> Record:
             index=raw["index"],
             state=State(raw["state"]),
             pickled=base64.b64decode(raw["pickled"]) if raw["pickled"] else None,
-            failure=None if failure is None else Failure(**failure),
+            failure=None if failure is None else Failure(failure["type"], failure["message"], failure["traceback"]),
             started=raw["started"],
             ended=raw["ended"],
             attempt=raw["attempt"],

@@ -21,9 +21,9 @@ from typing import Any
 
 import cloudpickle
 
-from mini.errors import ResultTooLarge
+from mini.errors import RecordError, ResultTooLarge
 from mini.job import Failure, Outcome, Pruned, State
-from mini.runs import layout, records
+from mini.runs import files, layout, records
 from mini.runs.live import read_live
 from mini.runs.values import metrics
 from mini.worker import capture, context, pickling
@@ -107,7 +107,10 @@ def execute(
         return result
 
     try:
-        with _claimed(folder) if recorded and folder else nullcontext():
+        with _claimed(folder) if recorded and folder else nullcontext(False) as was_begun:
+            if was_begun and folder and (before_us := _result(call, folder)) is not None:
+                here.end()
+                return before_us
             here.begin(started)
             with capture(folder / layout.LOG) if recorded and folder else nullcontext():
                 if call.attempt > 1 and recorded:
@@ -173,15 +176,31 @@ class _InUse(Exception):
     """Another process works in the job's folder."""
 
 
+def _result(call: Call, folder: Path) -> Outcome | None:
+    """The job's result, if another process came to one just before this one was let into the folder."""
+    try:
+        outcome = records.read_record(folder).outcome
+        return records.read_value(folder, outcome) if outcome.ok and outcome.key == call.key else None
+    except (FileNotFoundError, RecordError):
+        return None
+
+
 @contextlib.contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
+def _claimed(folder: Path) -> Iterator[bool]:
     """Be the one process that works in a job's folder; another may still be on its way to its end.
+
+    Yields:
+        Whether the job was begun there before.
 
     Raises:
         _InUse: It is there to stay.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / layout.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    flags, was_begun = os.O_WRONLY | os.O_CREAT | os.O_APPEND, False
+    try:
+        handle = os.open(folder / layout.LOG, flags | os.O_EXCL, 0o644)
+    except FileExistsError:
+        handle, was_begun = os.open(folder / layout.LOG, flags), True
     try:
         deadline = time.monotonic() + _PATIENCE
         while True:
@@ -199,7 +218,9 @@ def _claimed(folder: Path) -> Iterator[None]:
             except OSError:  # a file system without locks
                 pass
             break
-        yield
+        if was_begun:
+            files.remove_abandoned(folder)
+        yield was_begun
     finally:
         with contextlib.suppress(OSError):  # the job has closed it
             fcntl.flock(handle, fcntl.LOCK_UN)  # a process that it has left may have a copy

@@ -14,6 +14,7 @@ import pytest
 from mini import ModalApparatus, Run, job_dir, progress
 from mini.apparatus.handle import begin
 from mini.apparatus.modal import runs
+from mini.errors import ImageError
 from mini.job import Job, Outcome, State
 from mini.limits import Limits
 from mini.loopback.plane import Loopback
@@ -59,6 +60,14 @@ def mini(*arguments, code=0, cwd=None):
 def spawn(fn, *iterables, name, **options):
     with ModalApparatus("mini", **options) as apparatus:
         return apparatus.spawn(fn, *iterables, name=name)
+
+
+def test_an_image_whose_containers_do_not_start_is_not_deployed(cloud):
+    cloud.faults.startup_exit = 7
+    with pytest.raises(ImageError, match=r"do not start, and nothing was deployed: .*exited with code 7"):
+        spawn(abs, [1], name="left")
+    assert not any(app.deployed for app in cloud.state.apps.values())
+    assert not Path("outputs/left").exists()
 
 
 def test_a_run_goes_on_without_a_client_and_is_found_from_another_checkout(cloud, tmp_path):

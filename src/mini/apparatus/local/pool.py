@@ -11,7 +11,9 @@ import atexit
 import contextlib
 import os
 import pickle
+import secrets
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +25,7 @@ from multiprocessing import spawn
 from typing import Any
 
 from mini.apparatus.local.bundle import Bundle, Ending, How, Tokens
-from mini.apparatus.local.warden import CODE, GRACE
+from mini.apparatus.local.warden import CODE, GRACE, end_orphans
 from mini.apparatus.local.worker import BOOT, LENGTH, Functions, Over, Request, Setup, message
 from mini.errors import UsageError
 from mini.job import Outcome
@@ -32,6 +34,7 @@ from mini.machine import cores
 _ORDERLY = 30.0  # seconds a worker has for its exit handlers and threads
 _BURST = 0.001  # seconds in which outcomes of short jobs gather
 _CHUNK = 2**18  # bytes
+_MARK = "MINI_WORKER"  # in the environment of a worker and all it starts, with a text that no other has
 
 
 class Pool:
@@ -194,6 +197,7 @@ class _Worker:
         self._functions, self._tokens = Functions(), Tokens()
         self._socket, theirs = socket.socketpair()
         self._control, warden = socket.socketpair()
+        self._mark = secrets.token_hex(8)
         options = spawn.get_command_line()  # with the flags of this interpreter, up to the program
         handles = [theirs.fileno(), warden.fileno(), self._tokens.reader]
         try:
@@ -201,6 +205,7 @@ class _Worker:
                 [*options[: options.index("-c")], "-c", BOOT, *map(str, handles)],
                 pass_fds=handles,
                 stdin=subprocess.DEVNULL,
+                env={**os.environ, _MARK: self._mark},
                 start_new_session=True,
             )
         except OSError:
@@ -210,7 +215,8 @@ class _Worker:
             theirs.close()
             warden.close()
         self._socket.setblocking(False)
-        self._data, self._code = bytearray(), None
+        self._data = bytearray()
+        self._code: int | None = None
         self._send(pickle.dumps(sys.path) + message(setup))
 
     def wait_until_ready(self) -> None:
@@ -281,7 +287,11 @@ class _Worker:
         data = b""
         with contextlib.suppress(OSError):
             data = self._control.recv(CODE.size)
-        (self._code,) = CODE.unpack(data) if len(data) == CODE.size else (-9,)  # the warden itself was killed
+        if len(data) == CODE.size:
+            (self._code,) = CODE.unpack(data)
+        else:  # the warden itself was killed
+            end_orphans(self._process.pid, f"{_MARK}={self._mark}".encode())
+            self._code = -signal.SIGKILL
 
     def _send(self, data: bytes) -> None:
         """Send all; where the worker is gone, `_receive` says so."""

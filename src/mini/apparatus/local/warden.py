@@ -16,6 +16,7 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 GRACE = 3.0
@@ -115,6 +116,43 @@ def _end_all() -> None:
         time.sleep(0.01)
 
 
+def end_orphans(warden: int, mark: bytes) -> None:
+    """End what a warden would have ended, that was itself ended by force.
+
+    Args:
+        warden: Its number, which is that of its session.
+        mark: What the environment of all that it started has. Only Linux shows it; elsewhere a process that has left
+            the session stays.
+    """
+    for _ in range(_ROUNDS):
+        left = _of_session(_parents(), warden) | (_marked(mark) if sys.platform == "linux" else set())
+        left -= {warden, os.getpid()}
+        if not left:
+            return
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _marked(mark: bytes) -> set[int]:
+    found = set()
+    for pid in _parents():
+        with contextlib.suppress(OSError):  # it is gone, or another user's
+            if mark in Path(f"/proc/{pid}/environ").read_bytes():
+                found.add(pid)
+    return found
+
+
+def _of_session(pids: Iterable[int], session: int) -> set[int]:
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if os.getsid(pid) == session:
+                found.add(pid)
+    return found
+
+
 def _left() -> list[int]:
     me, session = os.getpid(), os.getsid(0)
     if sys.platform == "linux":
@@ -126,12 +164,7 @@ def _left() -> list[int]:
     below = {me}
     while grown := {pid for pid, parent in parents.items() if parent in below} - below:
         below |= grown
-    of_session = set()
-    for pid in parents:
-        with contextlib.suppress(OSError):
-            if os.getsid(pid) == session:
-                of_session.add(pid)
-    return sorted((below | of_session) - {me})
+    return sorted((below | _of_session(parents, session)) - {me})
 
 
 def _parents() -> dict[int, int]:

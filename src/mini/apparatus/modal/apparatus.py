@@ -14,8 +14,7 @@ from typing import Any, Self
 
 from mini.apparatus.base import Apparatus
 from mini.apparatus.groups import Image
-from mini.apparatus.modal import container, explain, extra, ledger, preflight, resources
-from mini.apparatus.modal.archive import unpack
+from mini.apparatus.modal import archive, container, explain, extra, ledger, preflight, resources
 from mini.apparatus.modal.client import valid_name
 from mini.apparatus.modal.image import build, installed, left_out, source
 from mini.apparatus.modal.image.plan import Plan, plan, too_large
@@ -26,8 +25,8 @@ from mini.apparatus.modal.stream import UNLIMITED_WIDTH, ModalStream
 from mini.apparatus.modal.volume import ModalVolume, name_on_volume
 from mini.apparatus.options import fields
 from mini.apparatus.stream import Stream
-from mini.errors import OptionError, UsageError, did_you_mean
-from mini.job import Job
+from mini.errors import ImageError, OptionError, UsageError, did_you_mean
+from mini.job import Job, JobError
 from mini.limits import Limits
 from mini.project import root
 from mini.runs import layout
@@ -52,11 +51,12 @@ class ModalApparatus(Apparatus):
             `region`, `secrets`, `volumes`, …). `gpu` may be a list, in the order of preference; `timeout` is 3600 s if
             nothing is said. `image`: a `modal.Image`, or the values of the group `image`. `logs` (bool): show what
             jobs print. `pull` (MiB): files up to this size come home when a run is over, larger ones stay on the
-            volume; None for all. `result_limit` (MiB): how large a returned value may be, 32 if nothing is said.
-            `secrets` and `volumes` may be names. `pass_env`: names of variables of this environment that jobs get
-            too. `environment`: Modal's environment. `group` (int): how many short jobs go into one input; None for
-            as many as makes half a second of work by what the first took, 1 for each alone. With `retries`,
-            `single_use_containers` or a `timeout` under a minute each goes alone.
+            volume; None for all. `pull_total` (MiB): how much comes home of a run altogether. `result_limit` (MiB): how
+            large a returned value may be, 32 if nothing is said. `secrets` and `volumes` may be names. `pass_env`:
+            names of variables of this environment that jobs get too. `environment`: Modal's environment. `group`
+            (int): how many short jobs go into one input; None for as many as makes half a second of work by what the
+            first took, 1 for each alone. With `retries`, `single_use_containers` or a `timeout` under a minute each
+            goes alone.
 
     Raises:
         OptionError: An option is unknown or its value impossible; the message names the near ones.
@@ -104,9 +104,17 @@ class ModalApparatus(Apparatus):
         self._session.function(self.options)
 
     def require_detachable(self) -> None:
-        """Connect, and make the image; it is built when the app is deployed."""
+        """Connect, build the image, and see that its containers start.
+
+        Modal starts those of a deployed app again and again if they die at their start, and nothing that runs in them
+        could end that. So the image is tried first, in an app that ends with this process.
+
+        Raises:
+            CloudError: As `ready`.
+            ImageError: The containers do not start.
+        """
         self._session.client()
-        self._ensure_image()
+        self._try()
 
     def detach(
         self, folder: RunFolder, parts: Sequence[tuple[Self, Sequence[Parcel]]], limits: Limits
@@ -134,10 +142,17 @@ class ModalApparatus(Apparatus):
         ]
         return {**place, "calls": calls}
 
+    def _try(self) -> None:
+        try:
+            self._small().run(abs, 0)
+        except JobError as error:
+            why = error.outcome.failure.message if error.outcome.failure is not None else str(error)
+            raise ImageError(f"containers of this image do not start, and nothing was deployed: {why}") from error
+
     def announce(self, folder: RunFolder) -> None:
         """Put what a run has been asked on the volume, where others look for it."""
         with tempfile.TemporaryDirectory() as chosen:
-            for name in (layout.RUN, layout.JOBS, layout.MULTIRUN, layout.DRIVER):
+            for name in (layout.RUN, layout.JOBS, layout.CODE, layout.MULTIRUN, layout.DRIVER):
                 with contextlib.suppress(FileNotFoundError):
                     Path(chosen, name).write_bytes((folder.path / name).read_bytes())
             self.volume.upload(chosen, name_on_volume(folder.path))
@@ -151,16 +166,21 @@ class ModalApparatus(Apparatus):
         """
         run = name_on_volume(folder.path)
         folders = [os.path.relpath(job.folder, folder.path) for job in jobs if job.folder]
-        limit, own = self.options.pull, self.options
-        # No GPU and no more than a core for this.
-        gatherer = self._viewing(
-            type(own)(environment=own.environment, image=own.image, secrets=own.secrets, volumes=own.volumes)
-        )
-        archive = gatherer.run(container.gather, run, folders, None if limit is None else int(limit * 2**20))
+        own = self.options
+        limits = [None if limit is None else int(limit * 2**20) for limit in (own.pull, own.pull_total)]
+        packed, too_much = self._small().run(container.gather, run, folders, *limits)
         with tempfile.TemporaryDirectory() as temporary:
-            home = self.volume.download(archive, Path(temporary, "home.tar.gz"))
-            unpack(home, folder.path)
-        self.volume.remove(archive)
+            home = self.volume.download(packed, Path(temporary, "home.tar.gz"))
+            archive.unpack(home, folder.path, folders, *limits)
+        self.volume.remove(packed)
+        if too_much:
+            _say(f"{too_much} files stay on {self.volume!r}, as all have more than apparatus.pull_total MiB together")
+
+    def _small(self) -> Self:
+        """A view for what needs the image, and neither a GPU nor more than a core."""
+        own = self.options
+        kept = ("environment", "image", "secrets", "volumes", "env", "isolated", "network")
+        return self._viewing(type(own)(**{name: getattr(own, name) for name in kept if hasattr(own, name)}))
 
     def place(self, run: Path) -> str:
         """As on any apparatus: on the volume, which is mounted where a container starts."""

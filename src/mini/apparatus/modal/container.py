@@ -7,7 +7,6 @@ import faulthandler
 import os
 import pickle
 import subprocess
-import tarfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mini.apparatus.modal import ledger
+from mini.apparatus.modal import archive, ledger
 from mini.apparatus.modal.beat import Beat, Preempted, Stopped
 from mini.apparatus.modal.explain import explain
 from mini.errors import RecordError
@@ -33,7 +32,7 @@ OUTPUTS = "outputs"
 """The folder under `ROOT` where the volume is mounted, as run folders are under `outputs/` on a local disk."""
 
 # What the function's environment tells it.
-SHARED, VOLUME, RETRIES = "MINI_SHARED", "MINI_VOLUME", "MINI_RETRIES"
+SHARED, VOLUME, RETRIES, TIMEOUT = "MINI_SHARED", "MINI_VOLUME", "MINI_RETRIES", "MINI_TIMEOUT"
 RESULT_LIMIT, APPARATUS, LOGS = "MINI_RESULT_LIMIT", "MINI_APPARATUS", "MINI_LOGS"
 
 FUNCTIONS = ".functions"
@@ -123,8 +122,9 @@ def _execute(digest: str, function: bytes | None, call: Call) -> Outcome:
     import modal
     from modal.exception import InputCancellation
 
-    if int(os.environ.get(RETRIES, "0")):
-        call = replace(call, attempt=_attempt(f"{digest}/{call.folder}/{call.index}"))
+    attempts = _Attempts(f"attempts/{digest}/{call.folder}/{call.index}") if int(os.environ.get(RETRIES, "0")) else None
+    if attempts is not None:
+        call = replace(call, attempt=attempts.begin())
     before = _before(call)
     if before is not None:
         return before
@@ -133,7 +133,7 @@ def _execute(digest: str, function: bytes | None, call: Call) -> Outcome:
         return _cancelled(call, where, "it was stopped before it began")
     try:
         with _beat.during(call, digest, lambda: _give_up(call, where)):
-            return execution.execute(
+            outcome = execution.execute(
                 function if function is not None else _shared(digest),
                 call,
                 capture=capture.to_file_and_shown if LOGS in os.environ else capture.to_file,
@@ -143,9 +143,12 @@ def _execute(digest: str, function: bytes | None, call: Call) -> Outcome:
                 passes=(Preempted,),  # the input will be given to another container
                 where=where,
             )
+        if attempts is not None and not outcome.ok:
+            attempts.used(call.attempt)
+        return outcome
     except Preempted:
-        if int(os.environ.get(RETRIES, "0")):
-            _dict().put(f"{digest}/{call.folder}/{call.index}", call.attempt - 1)  # it was no fault of the job's
+        if attempts is not None:
+            attempts.used(call.attempt - 1)  # it was no fault of the job's
         raise
     except execution.Interrupted as interrupted:
         if isinstance(interrupted.__cause__, Stopped):  # this job alone
@@ -200,16 +203,17 @@ def _is_tried_again(outcome: Outcome) -> bool:
     return not ended and outcome.attempt <= int(os.environ.get(RETRIES, "0"))
 
 
-def gather(run: str, jobs: Sequence[str], limit: int | None) -> str:
+def gather(run: str, jobs: Sequence[str], each: int | None, total: int | None) -> tuple[str, int]:
     """Combine a run where its files are, and pack what is wanted at home into one file.
 
     Args:
         run: The run folder, relative to the volume.
         jobs: The folders of the jobs whose files are wanted, relative to the run.
-        limit: Bytes; larger files are left out, but for the records. None for no limit.
+        each: As for `archive.pack`.
+        total: As for `archive.pack`.
 
     Returns:
-        The packed file's path, relative to the volume; paths in it are relative to the run.
+        The packed file's path, relative to the volume, and how many files did not fit into it.
     """
     from mini import combine
 
@@ -217,16 +221,10 @@ def gather(run: str, jobs: Sequence[str], limit: int | None) -> str:
     shared.reload()
     folder = RunFolder(Path(OUTPUTS, run))
     combine.write(folder)
-    archive = folder.path / ".home.tar.gz"
-    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
-        tar.add(folder.path / layout.RESULTS, layout.RESULTS)
-        for job in jobs:
-            for file in sorted((folder.path / job).rglob("*")):
-                always = file.name in (layout.RECORD, layout.HISTORY)
-                if file.is_file() and (limit is None or always or file.stat().st_size <= limit):
-                    tar.add(file, file.relative_to(folder.path).as_posix())
+    packed = folder.path / layout.HOME
+    left_out = archive.pack(packed, folder.path, jobs, each, total)
     shared.commit()
-    return archive.relative_to(Path(OUTPUTS).absolute()).as_posix()
+    return packed.relative_to(Path(OUTPUTS).absolute()).as_posix(), len(left_out)
 
 
 def _commit(calls: Sequence[Call]) -> None:
@@ -284,12 +282,30 @@ def _shared(digest: str) -> bytes:
     return Path(OUTPUTS, FUNCTIONS, digest).read_bytes()
 
 
-def _attempt(key: str) -> int:
-    """Which try this is: counted where a container that dies cannot take it along."""
-    attempts = _dict()
-    attempt: int = attempts.get(key, 0) + 1
-    attempts.put(key, attempt)
-    return attempt
+class _Attempts:
+    """The attempts of one job, counted where a container that dies cannot take them along.
+
+    Those are used up that failed or took too long. One that began and came to no end before its time was up was lost
+    with its container, and is begun once more; how often is limited by Modal, and for a detached run by the ledger.
+
+    Args:
+        key: Of the job among all that share the Dict.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def begin(self) -> int:
+        """Which attempt begins now, from 1."""
+        used, number, began = _dict().get(self._key, (0, 0, 0.0))
+        if number > used and time.time() - began >= float(os.environ.get(TIMEOUT, "inf")):
+            used = number  # its container was ended for it
+        _dict().put(self._key, (used, used + 1, time.time()))
+        return int(used) + 1
+
+    def used(self, count: int) -> None:
+        """Note how many are used up."""
+        _dict().put(self._key, (count, count, 0.0))
 
 
 @cache

@@ -90,6 +90,11 @@ class ModalOptions(Options):
         "MiB; files up to this size come home after a run, larger ones stay on the volume; null for all",
         number(0),
     )
+    pull_total: float | None = option(
+        10240.0,
+        "MiB that come home of a run altogether, small files first; the rest stays on the volume; null for any number",
+        number(0),
+    )
     result_limit: float = option(32.0, "MiB a returned value may have", number(0, "MiB"))
     group: int | None = option(
         None, "how many short jobs go into one input; null: by measuring, 1: each alone", whole(1)

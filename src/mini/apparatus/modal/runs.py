@@ -23,7 +23,7 @@ from mini.apparatus.plugin import Seen
 from mini.errors import MiniError, NoSuchRun, RunFolderError
 from mini.job import Outcome, State
 from mini.project import cache_folder
-from mini.runs import files, layout, lookup, records, status
+from mini.runs import files, layout, lookup, manifest, records, status
 from mini.runs.folder import RunFolder
 from mini.runs.status import Status
 
@@ -149,7 +149,16 @@ class ModalRun:
 
     def pull(self, include: str | None) -> int:
         """As `Attached.pull`."""
-        without = (f"{layout.RECORDS}/*", ".home.tar.gz")
+        # What is here decides what `mini retry` runs; the volume may be written by others.
+        without = (
+            f"{layout.RECORDS}/*",
+            layout.HOME,
+            layout.RUN,
+            layout.JOBS,
+            layout.PARCELS,
+            layout.DRIVER,
+            layout.CANCEL,
+        )
         return self._volume.fetch(self._name, self._folder.path, include, without=without)
 
     @off_loop
@@ -247,9 +256,12 @@ def copy_records(there: ModalVolume, folder: RunFolder) -> None:
     folder.path.mkdir(parents=True, exist_ok=True)
     name = name_on_volume(folder.path)
     here = (folder.path / layout.RUN).exists()
-    wanted = [] if here else [layout.RUN, layout.JOBS]
+    wanted = [] if here else [layout.RUN, layout.JOBS, layout.CODE]
     for file in (*wanted, *([] if (folder.path / layout.DRIVER).exists() else [layout.DRIVER])):
         with contextlib.suppress(FileNotFoundError):
-            files.write_atomically(folder.path / file, there.read(f"{name}/{file}"))
+            data = there.read(f"{name}/{file}")
+            if file == layout.RUN:
+                data = manifest.brought(data, f"the volume {there.name}")
+            files.write_atomically(folder.path / file, data)
     with contextlib.suppress(FileNotFoundError):  # no job has finished
         there.fetch(f"{name}/{layout.RECORDS}", folder.path / layout.RECORDS, None)

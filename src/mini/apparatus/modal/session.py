@@ -17,7 +17,17 @@ from typing import Any
 from mini._tls import ensure_grpc_trusts_system_ca
 from mini.apparatus.modal import beat, ledger, preflight
 from mini.apparatus.modal.client import connect, disconnect, doing, off_loop, valid_name
-from mini.apparatus.modal.container import LOGS, OUTPUTS, RESULT_LIMIT, RETRIES, ROOT, SHARED, VOLUME, execute
+from mini.apparatus.modal.container import (
+    LOGS,
+    OUTPUTS,
+    RESULT_LIMIT,
+    RETRIES,
+    ROOT,
+    SHARED,
+    TIMEOUT,
+    VOLUME,
+    execute,
+)
 from mini.apparatus.modal.logs import LogViewer
 from mini.apparatus.modal.plugin import ModalOptions
 from mini.apparatus.modal.volume import ModalVolume
@@ -172,6 +182,7 @@ class Session:
             **known,
             VOLUME: self.volume.name,
             RETRIES: str(retries(options.retries)),
+            TIMEOUT: str(options.timeout),
             RESULT_LIMIT: str(int(options.result_limit * 2**20)),
         }
         if known[SHARED] == self._dict_name:
@@ -345,5 +356,5 @@ def retries(given: Any) -> int:
 
 
 def _key(options: ModalOptions) -> str:
-    given = {name: value for name, value in vars(options).items() if name not in ("pull", "group")}
+    given = {name: value for name, value in vars(options).items() if name not in ("pull", "pull_total", "group")}
     return hashlib.blake2b(repr(sorted(given.items(), key=lambda item: item[0])).encode(), digest_size=6).hexdigest()

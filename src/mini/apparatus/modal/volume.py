@@ -125,7 +125,7 @@ class ModalVolume:
         ]
 
         def fetch(entry: Any) -> None:
-            relative = PurePosixPath(entry.path).relative_to(path) if entry.path != path else PurePosixPath()
+            relative = PurePosixPath(_inside(entry.path)).relative_to(path) if entry.path != path else PurePosixPath()
             file = target.joinpath(*relative.parts)
             with contextlib.suppress(FileNotFoundError):
                 here = file.stat()

@@ -41,6 +41,7 @@ class RehearsalApparatus(ModalApparatus):
     kind = "rehearsal"
     options_type = RehearsalOptions
     goes_on_alone = False  # the control plane ends with the process that started it
+    keeps_files = False
     options: RehearsalOptions
 
     def __init__(self, name: str = "mini", *, project: Path | None = None, **options: Any) -> None:

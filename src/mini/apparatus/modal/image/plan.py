@@ -22,6 +22,7 @@ from mini.apparatus.modal.image.requirements import Local, Requirements, environ
 from mini.apparatus.modal.image.source import Source
 from mini.errors import UsageError
 from mini.project import SOURCE
+from mini.runs import masking
 
 UV = "0.13.9"
 """The version of uv that installs the pins in the image. Another would be another layer."""
@@ -67,8 +68,14 @@ class Plan:
         return blake2b(repr(self.layers).encode(), digest_size=8).hexdigest()
 
     def as_json(self) -> dict[str, Any]:
-        """As `run.json` keeps it."""
-        return {"key": self.key, "layers": [{"kind": layer.kind, "lines": list(layer.lines)} for layer in self.layers]}
+        """As `run.json` keeps it: what variables are set to may be secret, and is left out."""
+        shown = {
+            layer.kind: [masking.mask_variable(line) for line in layer.lines]
+            if layer.kind == "env"
+            else list(layer.lines)
+            for layer in self.layers
+        }
+        return {"key": self.key, "layers": [{"kind": kind, "lines": lines} for kind, lines in shown.items()]}
 
 
 def plan(spec: Image, project: Path, *, launch: source.Launch | None = None, counts: bool = False) -> Plan:
@@ -168,7 +175,7 @@ def changes(before: Mapping[str, Any], now: Plan) -> list[str]:
         Lines such as `pins  + polars==1.41.0`; hashes are not shown. Empty where nothing is.
     """
     old = {layer["kind"]: layer["lines"] for layer in before["layers"]}
-    new = {layer.kind: list(layer.lines) for layer in now.layers}
+    new = {layer["kind"]: layer["lines"] for layer in now.as_json()["layers"]}
     lines = []
     for kind in dict.fromkeys([*old, *new]):
         gone = [line for line in old.get(kind, []) if line not in new.get(kind, [])]
