@@ -83,8 +83,12 @@ class Ledger:
             return _outcome(call, State.LOST, Failure("ContainerLost", why))
         reason = self._reason_to_stop()
         if reason is not None:
+            cancelled = _outcome(call, State.CANCELLED, Failure("Cancelled", f"the run was {reason}"))
+            commit()
+            # Over before the run is stopped: if nothing else runs, nobody comes after this to clear up.
+            self._entries.put(("over", call.index), cancelled.state.value)
             self.stop(reason)
-            return _outcome(call, State.CANCELLED, Failure("Cancelled", f"the run was {reason}"))
+            return cancelled
         return None
 
     def give_back(self, job: int) -> None:
@@ -118,6 +122,12 @@ class Ledger:
 
     def end(self, outcome: Outcome) -> None:
         """Note that a job is over; its record has been committed. The last one clears up after the run."""
+        from modal.exception import NotFoundError
+
+        with contextlib.suppress(NotFoundError):  # the run is over, and the Dict has gone with it
+            self._end(outcome)
+
+    def _end(self, outcome: Outcome) -> None:
         self._entries.put(("over", outcome.index), outcome.state.value)
         with contextlib.suppress(KeyError):
             self._entries.pop(outcome.index)
