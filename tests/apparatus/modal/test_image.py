@@ -120,7 +120,7 @@ def test_markers_are_the_containers():
 
 
 def test_groups_are_counted():
-    groups = uv_freeze(PROJECT, ["bench", "dev", "local"], python=HERE, counts=True).groups
+    groups = uv_freeze(PROJECT, ["bench", "dev", "docs", "local"], python=HERE, counts=True).groups
     assert set(groups) == {"the project", "app", "cuda"}
     assert all(groups.values())
 
@@ -308,10 +308,13 @@ def test_reading_never_builds_an_image():
 
 def test_a_dependency_that_is_not_declared_fails_in_rehearsal(copy):
     # What is taken out of the lock's project is as good as never declared.
-    gone = [(r'    \{ name = "scikit-learn"[^\n]*\n', "")]
-    project = copy(
-        "project", pyproject=[(r'    # Ships the handwritten[^\n]*\n    "scikit-learn>=1.7",\n', "")], uv=gone
-    )
+    gone = [
+        (r'    \{ name = "scikit-learn"[^\n]*\n', ""),
+        (r"\nreport = \[\n\]", ""),
+        (r'(provides-extras = .*)"report", ', r"\1"),
+    ]
+    here = [(r'    # Ships the handwritten[^\n]*\n    "scikit-learn>=1.7",\n', ""), (r"\nreport = \[[^\n]*", "")]
+    project = copy("project", pyproject=here, uv=gone)
 
     def use():
         import sklearn
