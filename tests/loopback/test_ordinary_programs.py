@@ -1,7 +1,8 @@
 """Ordinary Modal programs: they run, or are refused at once with the name of what is not offered.
 
-Each is run with `modal run` and as a script, all side by side and a few at a time, against one control
-plane; each has a time in which it must end. A program says in its first line what it is refused for, if it is.
+Each is run with `modal run` and as a script, all side by side and a few at a time; each way has a control plane of
+its own, so that a program does not find what it made the other way. Each has a time in which it must end. A program
+says in its first line what it is refused for, if it is.
 """
 
 import os
@@ -54,9 +55,11 @@ def cases():
 def results(request):
     """Of all programs that are asked for in this session, begun together."""
     asked = [item.callspec.params for item in request.session.items if item.function is test_a_program]
-    with Loopback() as plane, ThreadPoolExecutor(AT_ONCE) as pool:
+    with Loopback() as one_plane, Loopback() as other_plane, ThreadPoolExecutor(AT_ONCE) as pool:
+        planes = dict(zip(WAYS, (one_plane, other_plane), strict=True))
         yield {
-            (one["path"], one["way"]): pool.submit(run, plane, [*WAYS[one["way"]], str(one["path"])]) for one in asked
+            (path, way): pool.submit(run, planes[way], [*WAYS[way], str(path)])
+            for path, way in ((one["path"], one["way"]) for one in asked)
         }
 
 

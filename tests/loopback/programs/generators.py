@@ -3,6 +3,7 @@
 import modal
 
 app = modal.App("letters")
+heard = modal.Queue.from_name("letters-that-were-heard", create_if_missing=True)
 
 
 @app.function()
@@ -19,6 +20,7 @@ async def spell_backwards(word):
 @app.function()
 def stumble():
     yield "a"
+    heard.get(timeout=200)  # Modal does not promise that what was yielded comes before the failure
     raise ValueError("no further letters")
 
 
@@ -34,9 +36,11 @@ def main():
     assert list(spell_backwards.remote_gen("owl")) == ["l", "w", "o"]
     assert next(iter(spell.remote_gen("first"))) == "f"
     assert [len(piece) for piece in big.remote_gen(2)] == [3_000_000] * 2
-    seen = []
+    letters = stumble.remote_gen()
+    seen = [next(letters)]
+    heard.put("a")
     try:
-        seen.extend(stumble.remote_gen())
+        seen.extend(letters)
     except ValueError as error:
         seen.append(str(error))
     assert seen == ["a", "no further letters"]

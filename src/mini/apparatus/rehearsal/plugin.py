@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mini.apparatus.modal import extra
 from mini.apparatus.modal.plugin import ModalOptions
 from mini.apparatus.options import boolean, number, option
 from mini.apparatus.plugin import Plugin
@@ -51,6 +52,7 @@ class RehearsalOptions(ModalOptions):
 
 
 def _make(name: str, options: RehearsalOptions) -> RehearsalApparatus:
+    extra.require("apparatus=rehearsal")
     from mini.apparatus.rehearsal.apparatus import RehearsalApparatus
 
     return RehearsalApparatus(
