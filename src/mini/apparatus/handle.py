@@ -197,7 +197,7 @@ class Run:
                     for one in self._attached():
                         if (text := one.log(job)) is not None:
                             return text
-                return path.read_text(errors="replace") if path.exists() else ""
+                return path.read_bytes().decode(errors="replace") if path.exists() else ""
         raise NoSuchRun(f"{self.id} has no job {job}")
 
     def cancel(self) -> Status:

@@ -95,6 +95,7 @@ def _curves(said: pl.DataFrame, metric: str, jobs: set[int], by: str | None) -> 
     """The curves to draw, each of a job or a group of jobs, and how many were left out."""
     import polars as pl
 
+    from mini.combine import groups
     from mini.display.curves import Curve
 
     points = said.filter(pl.col("job").is_in(sorted(jobs)) & pl.col(metric).is_finite() & pl.col("step").is_not_null())
@@ -102,12 +103,13 @@ def _curves(said: pl.DataFrame, metric: str, jobs: set[int], by: str | None) -> 
     if by is None:
         keys = ["job"]
     else:
-        keys = [name if name in swept else f"overrides.{name}" for name in by.split(",")]
-        for key in keys:
-            if key not in swept:
+        keys = []
+        for word in by.split(","):
+            key = groups.find_column(word, swept)
+            if key is None:
                 short = [name.removeprefix("overrides.") for name in swept]
-                word = key.removeprefix("overrides.")
                 raise OptionError(f"--by: {word!r} was not swept; {did_you_mean(word, short)}")
+            keys.append(key)
         points = points.group_by(*keys, "step", maintain_order=True).agg(pl.col(metric).mean()).sort("step")
     found = []
     for values, part in points.group_by(keys, maintain_order=True):

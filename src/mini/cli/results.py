@@ -246,11 +246,13 @@ def _with_tags(table: pl.DataFrame, shown: Sequence[str]) -> tuple[pl.DataFrame,
 
 
 def _names(text: str, table: pl.DataFrame, option: str) -> list[str]:
-    """The columns of an option such as `--columns a,b`; an override may be called without `overrides.`."""
+    """The columns of an option such as `--columns a,b`."""
+    from mini.combine import groups
+
     found = []
     for name in (part.strip() for part in text.split(",")):
-        full = name if name in table.columns else f"overrides.{name}"
-        if full not in table.columns:
+        full = groups.find_column(name, table.columns)
+        if full is None:
             raise OptionError(f"{option}: there is no column {name!r}; {did_you_mean(name, table.columns)}")
         found.append(full)
     return found
@@ -260,11 +262,13 @@ def _where(table: pl.DataFrame, condition: str) -> pl.DataFrame:
     """The rows for which COLUMN=VALUE holds; the value may be a pattern."""
     import polars as pl
 
+    from mini.combine import groups
+
     column, equals, value = condition.partition("=")
     if not equals:
         raise OptionError(f"--where {condition}: write COLUMN=VALUE, such as state=failed or overrides.model=large")
-    name = column if column in table.columns else f"overrides.{column}"
-    if name not in table.columns:
+    name = groups.find_column(column, table.columns)
+    if name is None:
         raise OptionError(f"--where {condition}: there is no column {column!r}; {did_you_mean(column, table.columns)}")
     texts = [None if cell is None else str(cell) for cell in table[name]]
     return table.filter(

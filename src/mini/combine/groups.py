@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from mini.combine.exact import JOB_COLUMNS
@@ -14,6 +14,20 @@ if TYPE_CHECKING:
 
 COUNT, BEST, BEST_JOB, BEST_RUN = "n", "best", "best.job", "best.run"
 """Columns of the grouped table."""
+
+
+def find_column(name: str, columns: Collection[str]) -> str | None:
+    """A column by the name that a person has for it.
+
+    Args:
+        name: Its name, or for an override what stands after `overrides.`, with or without its `+`.
+        columns: Those there are.
+
+    Returns:
+        Its full name; None if there is none.
+    """
+    ways = (name, f"overrides.{name}", f"overrides.+{name}", f"overrides.++{name}")
+    return next((way for way in ways if way in columns), None)
 
 
 def metrics(frame: pl.DataFrame) -> list[str]:
