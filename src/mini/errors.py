@@ -20,7 +20,6 @@ MiniError
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -91,6 +90,8 @@ def did_you_mean(word: str, valid: Iterable[str]) -> str:
         A clause such as `did you mean 'workers'? Valid: retries, timeout, workers`.
     """
     names = sorted(valid)
+    import difflib  # only where there is a mistake
+
     near = difflib.get_close_matches(word, names, n=2, cutoff=0.6)
     guess = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
     return f"{guess}Valid: {', '.join(names)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,8 @@ def is_shared(folder: Path) -> bool:
 
 def declaration(folder: Path) -> Mapping[str, Any]:
     """What the `pyproject.toml` of a folder says; empty where there is none, or it cannot be read."""
+    import tomllib  # takes 4 ms, and a command that runs here reads no declaration
+
     try:
         return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):

@@ -7,7 +7,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from hydra_plugins.mini_launcher.engine_configs import EngineConfigSource
+from hydra_plugins.mini_launcher.configs import MiniConfigSource
 from mini import project
 from mini.launcher import command, supported
 from mini.runs.run_id import run_id
@@ -19,7 +19,7 @@ class MiniSearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Add the package's configs."""
         command.install()
-        supported.install_short_forms(EngineConfigSource)
+        supported.install_short_forms(MiniConfigSource)
         search_path.append("mini", "mini://")
         if not OmegaConf.has_resolver("mini.run_id"):
             # Cached in the config, so that a worker resolves the same.

@@ -2,17 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
     from mini.launcher.study import StudyCommand
-
-from mini.studies.options import defaults
-
-_TARGET = "hydra_plugins.mini_launcher.study.StudySweeper"
 
 
 class StudySweeper(Sweeper):
@@ -36,14 +31,3 @@ class StudySweeper(Sweeper):
         """
         assert self._command is not None, "Hydra calls setup before sweep"
         self._command.run(arguments)
-
-
-_CONFIG: dict[str, Any] = {"_target_": _TARGET, "_recursive_": False, **defaults()}
-
-# Open: a misspelt key is answered with the near misses, and the options of hydra-optuna-sweeper are understood.
-ConfigStore.instance().store(
-    group="hydra/sweeper",
-    name="study",
-    node=DictConfig(_CONFIG, flags={"struct": False}),
-    provider="mini_launcher",
-)

@@ -14,7 +14,7 @@ from mini.apparatus import attached, registry
 from mini.apparatus.drivers import start_driver
 from mini.apparatus.plugin import Attached, Seen
 from mini.combine import best
-from mini.display import figures, notebook
+from mini.display import figures
 from mini.errors import NoSuchRun, OptionError, UsageError
 from mini.job import Job
 from mini.limits import Limits
@@ -49,6 +49,8 @@ class Run:
         return f"Run({self.id!r})"
 
     def _repr_html_(self) -> str:
+        from mini.display import notebook
+
         return notebook.run_html(self.folder)
 
     plot = figures.plot

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -202,11 +201,13 @@ def forecast(
 def _duration(place: Place, earlier: Mapping[tuple[str, str | None], Sequence[float]]) -> tuple[float | None, str]:
     own = earlier.get((place.apparatus, place.gpu))
     if own:
-        return statistics.fmean(own), f"the mean of {len(own)} earlier jobs there"
+        return sum(own) / len(own), f"the mean of {len(own)} earlier jobs there"
     elsewhere = [seconds for of_place in earlier.values() for seconds in of_place]
     if elsewhere:
         where = ", ".join(sorted({Place(*key).name for key in earlier}))
-        return statistics.fmean(elsewhere), f"the mean of {len(elsewhere)} earlier jobs on {where}, as none ran there"
+        return sum(elsewhere) / len(
+            elsewhere
+        ), f"the mean of {len(elsewhere)} earlier jobs on {where}, as none ran there"
     return None, "no earlier run of this task is here"
 
 

@@ -6,7 +6,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,7 @@ def load(folder: Path | None = None) -> dict[str, Rates]:
     Raises:
         OptionError: The project's file is no TOML, or has something else than numbers in it.
     """
-    tables = tomllib.loads((resources.files("mini.cost") / "rates.toml").read_text(encoding="utf-8"))
+    tables = tomllib.loads(Path(__file__).with_name("rates.toml").read_text(encoding="utf-8"))
     path = (folder or project.root()) / FILE
     try:
         own = tomllib.loads(path.read_text(encoding="utf-8"))

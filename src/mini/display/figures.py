@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -98,10 +97,17 @@ def _curves(run: HasTable) -> pl.DataFrame:
     return said.join(table.select("job", *given), on="job", how="left", maintain_order="left")
 
 
-def _draw_curve(axes: Axes, points: dict[Any, list[float]], positions: dict[Any, Any], label: str) -> None:
+def _means(points: dict[Any, list[float]], positions: dict[Any, Any]) -> tuple[list[Any], list[float], list[float]]:
+    """Where a line has points, in order; their means, and their standard deviations."""
+    import statistics  # a handle of a run brings this module, and seldom draws
+
     at = [place for place in positions if place in points]
     means = [statistics.fmean(points[place]) for place in at]
-    spread = [statistics.stdev(points[place]) if len(points[place]) > 1 else 0.0 for place in at]
+    return at, means, [statistics.stdev(points[place]) if len(points[place]) > 1 else 0.0 for place in at]
+
+
+def _draw_curve(axes: Axes, points: dict[Any, list[float]], positions: dict[Any, Any], label: str) -> None:
+    at, means, spread = _means(points, positions)
     (line,) = axes.plot(at, means, label=label)
     if any(spread):
         low, high = ([m + sign * s for m, s in zip(means, spread, strict=True)] for sign in (-1, 1))
@@ -109,9 +115,7 @@ def _draw_curve(axes: Axes, points: dict[Any, list[float]], positions: dict[Any,
 
 
 def _draw(axes: Axes, points: dict[Any, list[float]], positions: dict[Any, Any], label: str) -> None:
-    at = [place for place in positions if place in points]
-    means = [statistics.fmean(points[place]) for place in at]
-    spread = [statistics.stdev(points[place]) if len(points[place]) > 1 else 0.0 for place in at]
+    at, means, spread = _means(points, positions)
     axes.errorbar(
         [positions[p] for p in at], means, spread if any(spread) else None, marker="o", capsize=3, label=label
     )

@@ -27,7 +27,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mini import fallbacks
-from mini.launcher import near_misses, plain, supported
+from mini.launcher import plain, supported
 from mini.launcher.short_forms import Ownership
 
 Explain = Callable[[BaseException], str | None]
@@ -123,7 +123,12 @@ def _explaining(hydra: Any, config_name: str | None, overrides: Sequence[str]) -
     def compose(some: Sequence[str]) -> Any:
         return load(overrides=[text for text in some if not plain.has_sweep([text])])
 
-    return lambda error: near_misses.explain(error, overrides, compose)
+    def explain(error: BaseException) -> str | None:
+        from mini.launcher import near_misses  # only where there is a mistake
+
+        return near_misses.explain(error, overrides, compose)
+
+    return explain
 
 
 def _compose(hydra: Any, config_name: str | None, overrides: list[str], explain: Explain) -> None:

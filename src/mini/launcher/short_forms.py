@@ -16,6 +16,7 @@ from typing import Any
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -37,15 +38,40 @@ STUDY = "study"
 LONG_GROUPS = "mini/"
 """What a group of ours begins with where its short name is the application's."""
 
-_STUDY_SWEEPER = "hydra_plugins.mini_launcher.study.StudySweeper"
+STUDY_SWEEPER = "hydra_plugins.mini_launcher.study.StudySweeper"
 _LAUNCHER = "hydra_plugins.mini_launcher.launcher.ApparatusLauncher"
+
+
+class LoadOnce:
+    """The `load_config` of a source, which reads each file once for all who ask.
+
+    Whether a name is the application's is asked of many configs, and Hydra loads most of them too. It makes new sources
+    for each command and each `compose`, so that a file that has changed is read again.
+
+    Args:
+        load: The source's own.
+    """
+
+    def __init__(self, load: Callable[[str], ConfigResult]) -> None:
+        self._load = load
+        self._results: dict[str, ConfigResult] = {}
+
+    def shared(self, config_path: str) -> ConfigResult:
+        """What was loaded, to be read only."""
+        if config_path not in self._results:
+            self._results[config_path] = self._load(config_path)
+        return self._results[config_path]
+
+    def __call__(self, config_path: str) -> ConfigResult:
+        """A copy, from which Hydra takes the defaults list."""
+        return copy.deepcopy(self.shared(config_path))
 
 
 class Ownership:
     """Whether a name is the application's, by the configs that Hydra finds.
 
     Args:
-        sources: All of Hydra's config sources but ours, in order.
+        sources: All of Hydra's config sources but ours, in order; each with a `LoadOnce`.
     """
 
     primary: str | None = None
@@ -118,7 +144,7 @@ def _defaults(source: Any, path: str) -> Iterator[str]:
 
 def _load(source: Any, path: str, part: str, otherwise: Any) -> Any:
     try:
-        return getattr(source.load_config(path), part)
+        return getattr(source.load_config.shared(path), part)
     except (HydraException, OmegaConfBaseException, OSError, ValueError):
         return otherwise  # Hydra meets the mistake when it needs the config, and says so
 
@@ -166,7 +192,7 @@ def is_of_study(override: Override, config: DictConfig) -> bool:
 
 def is_study(config: DictConfig) -> bool:
     """Whether the sweeper of a config is the one of studies."""
-    return bool(OmegaConf.select(config, "hydra.sweeper._target_") == _STUDY_SWEEPER)
+    return bool(OmegaConf.select(config, "hydra.sweeper._target_") == STUDY_SWEEPER)
 
 
 def adopt(config: DictConfig, is_applications: Callable[[str], bool]) -> None:

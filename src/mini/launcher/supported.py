@@ -220,11 +220,14 @@ def install_short_forms(own_source: type[Any]) -> None:
     @functools.wraps(initialize)
     def initialize_and_tell(self: ConfigRepository, *args: Any, **kwargs: Any) -> None:
         initialize(self, *args, **kwargs)
-        own_source.ownership = short_forms.Ownership(
+        others = [
             source
             for source in self.sources
             if type(source).__name__ != own_source.__name__ and source.provider != "hydra"
-        )
+        ]
+        for source in others:
+            vars(source)["load_config"] = short_forms.LoadOnce(source.load_config)
+        own_source.ownership = short_forms.Ownership(others)
 
     ConfigLoaderImpl._apply_overrides_to_config = staticmethod(apply_long)  # type: ignore[method-assign]
     ConfigLoaderImpl._compose_config_from_defaults_list = compose_and_adopt  # type: ignore[method-assign]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 
-from mini import distributions, project
 from mini.errors import UsageError
 
 
@@ -17,6 +16,8 @@ def require(what: str) -> None:
     Raises:
         UsageError: It is not; the message has the command that installs it.
     """
+    from mini import distributions, project  # an engine that is only looked up needs neither
+
     missing = [name for name in ("modal", "packaging", "pathspec") if distributions.find(name) is None]
     if missing:
         extra = f"{distributions.OWN}[modal]"

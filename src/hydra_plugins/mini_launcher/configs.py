@@ -1,6 +1,7 @@
-"""The config groups `apparatus`, `gpu` and `image`, made from the options dataclasses, and `mini`, which brings them.
+"""The config groups `apparatus`, `gpu` and `image`, `mini`, which brings them, and the sweeper `study`.
 
-Hydra imports this module at every start: an engine is loaded when its config is asked for.
+They are made from the options dataclasses. Hydra imports this module at every start: an engine, and what a study
+needs, is loaded when its config is asked for.
 """
 
 import builtins
@@ -12,11 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from mini.apparatus import options, registry
 from mini.apparatus.groups import OFFERED, Gpu, Image
-from mini.launcher.short_forms import GROUPS, LONG_GROUPS, PREFIX, Ownership
+from mini.launcher.short_forms import GROUPS, LONG_GROUPS, PREFIX, STUDY_SWEEPER, Ownership
 
 _DEFAULTS = {"apparatus": "local", "gpu": "none", "image": "auto"}
 _CHOICES = {"apparatus": registry.OWN, "gpu": ("none", *OFFERED), "image": ("auto",)}
 
+_SWEEPERS = "hydra/sweeper"
 _LONG = LONG_GROUPS.rstrip("/")
 
 _FOOTER = """Where jobs run: apparatus=NAME, gpu=NAME, image=NAME, and their options in short form, such as
@@ -29,8 +31,8 @@ Use --hydra-help to view Hydra specific help
 """
 
 
-class EngineConfigSource(ConfigSource):
-    """Configs such as `apparatus/modal` and `gpu/a100`; its place on the search path is `mini://`."""
+class MiniConfigSource(ConfigSource):
+    """Configs such as `apparatus/modal`, `gpu/a100` and `hydra/sweeper/study`; its place on the search path is `mini://`."""
 
     ownership = Ownership(())
     """Which names are the application's; told by `mini.launcher.supported` when Hydra has found its sources."""
@@ -47,13 +49,15 @@ class EngineConfigSource(ConfigSource):
     def is_group(self, config_path: str) -> bool:
         """Whether this is one of the groups."""
         path = config_path.strip("/")
-        return path == "" or (path == _LONG and bool(self._long())) or self._group(path) is not None
+        return path in ("", _SWEEPERS) or (path == _LONG and bool(self._long())) or self._group(path) is not None
 
     def is_config(self, config_path: str) -> bool:
         """Whether a group has this choice."""
         path, _, name = config_path.strip("/").removesuffix(".yaml").rpartition("/")
         if not path:
             return name == "mini"
+        if path == _SWEEPERS:
+            return name == "study"
         group = self._group(path)
         # Only for a name that is not of this package what is installed is looked through.
         return group is not None and (name in _CHOICES[group] or (group == "apparatus" and name in registry.kinds()))
@@ -66,12 +70,13 @@ class EngineConfigSource(ConfigSource):
         """
         path, _, name = config_path.strip("/").removesuffix(".yaml").rpartition("/")
         group = self._group(path)
-        return ConfigResult(
-            provider=self.provider,
-            path=self.full_path(),
-            config=self._root() if group is None else DictConfig(_values(group, name), flags={"struct": False}),
-            header={"package": "_global_" if group is None else PREFIX + group},
-        )
+        if path == _SWEEPERS:
+            package, config = "hydra.sweeper", _open(_study())
+        elif group is None:
+            package, config = "_global_", self._root()
+        else:
+            package, config = PREFIX + group, _open(_values(group, name))
+        return ConfigResult(provider=self.provider, path=self.full_path(), config=config, header={"package": package})
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         """The groups, or the choices of one."""
@@ -80,6 +85,8 @@ class EngineConfigSource(ConfigSource):
             groups = [group for group in GROUPS if self._group(group)] + ([_LONG] if self._long() else [])
             configs = [] if results_filter is ObjectType.GROUP else ["mini"]
             return sorted({*configs, *([] if results_filter is ObjectType.CONFIG else groups)})
+        if path == _SWEEPERS:
+            return [] if results_filter is ObjectType.GROUP else ["study"]
         if path == _LONG:
             return [] if results_filter is ObjectType.CONFIG else self._long()
         group = self._group(path)
@@ -118,6 +125,16 @@ class EngineConfigSource(ConfigSource):
         if not self.ownership.says("hydra.help.footer"):
             root["hydra"]["help"] = {"footer": _FOOTER}
         return OmegaConf.create(root)
+
+
+def _open(values: dict[str, Any]) -> DictConfig:
+    return DictConfig(values, flags={"struct": False})
+
+
+def _study() -> dict[str, Any]:
+    from mini.studies.options import defaults
+
+    return {"_target_": STUDY_SWEEPER, "_recursive_": False, **defaults()}
 
 
 def _values(group: str, name: str) -> dict[str, Any]:
