@@ -147,15 +147,18 @@ def test_a_machine_without_slurm_is_told_so(monkeypatch, tmp_path):
 
 
 def test_the_cluster_itself_refuses_the_rest_before_anything_is_submitted(slurm):
+    name = f"refused-{os.getpid()}"  # other tests use this cluster too
     for options, says in (
         ({"constraint": "nosuch"}, "Invalid feature"),
         ({"sbatch": {"nosuch": 3}}, "unrecognized option '--nosuch=3'"),
         ({"partition": "min"}, "did you mean 'main'"),
     ):
-        with SlurmApparatus("test", **options) as made, pytest.raises(UsageError, match=says):
+        with SlurmApparatus(name, **options) as made, pytest.raises(UsageError, match=says):
             made.run(abs, -1)
-    queue = subprocess.run(["squeue", "--noheader", "--states=all"], capture_output=True, text=True, check=True)
-    assert "test" not in {line.split()[2] for line in queue.stdout.splitlines()}
+    queue = subprocess.run(
+        ["squeue", "--noheader", "--states=all", "--format=%j"], capture_output=True, text=True, check=True
+    )
+    assert name not in queue.stdout
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="a folder of the node's own needs mounts")

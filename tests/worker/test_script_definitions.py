@@ -109,3 +109,32 @@ def test_jobs_have_what_the_script_defines(tmp_path, defines, uses, returned):
     script.write_text(BEFORE + textwrap.dedent(defines) + AFTER.format(uses=uses))
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.strip() == returned, done.stderr
+
+
+def test_a_traceback_shows_the_lines_of_a_script_that_is_not_there(tmp_path):
+    """As in a container, which has what the script defines, and not its file."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import linecache, os
+            from mini import LocalApparatus
+
+            class Model:
+                def fit(self):
+                    raise ValueError("too deep")  # of the class
+
+            def job():
+                Model().fit()  # of the function
+
+            if __name__ == "__main__":
+                linecache.getlines(__file__)
+                os.remove(__file__)
+                with LocalApparatus("test", workers=1) as apparatus:
+                    apparatus.run(job)
+            """
+        )
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)
+    assert "# of the class" in done.stderr
+    assert "# of the function" in done.stderr

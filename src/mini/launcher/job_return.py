@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
-import sys
 from collections.abc import Callable
 from types import CodeType, FrameType, TracebackType
 from typing import Any
@@ -103,7 +103,7 @@ class LazyJobReturn(JobReturn):
         """
         if self.status is JobStatus.FAILED:
             raise self._return_value
-        if self._is_recorded and supported.is_basic_sweeper(sys._getframe(1)):
+        if self._is_recorded and supported.is_read_by_basic_sweeper(inspect.currentframe()):
             return None
         return self._return_value
 

@@ -317,9 +317,14 @@ def returned_or_raised(job_return: JobReturn) -> Any:
     return job_return._return_value
 
 
-def is_basic_sweeper(frame: FrameType) -> bool:
-    """Whether it is Hydra's own sweeper that is at work: it reads each value, and makes nothing of it."""
-    return frame.f_globals.get("__name__") == BasicSweeper.__module__
+def is_read_by_basic_sweeper(frame: FrameType | None) -> bool:
+    """Whether Hydra's own sweeper called: it reads each value, and makes nothing of it.
+
+    Args:
+        frame: Of the property that is read.
+    """
+    caller = frame.f_back if frame is not None else None
+    return caller is not None and caller.f_globals.get("__name__") == BasicSweeper.__module__
 
 
 def detach_job_return(error: BaseException) -> None:

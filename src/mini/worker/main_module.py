@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import linecache
 import pickle
 import sys
 import types
@@ -50,12 +51,14 @@ class Main:
         path: The script; None for a notebook.
         inner: The script's path in its project, which may be elsewhere on another machine.
         names: What it defines or imports, pickled one by one: what cannot be had in a worker is missing there alone.
+        sources: The text of the script, or of a notebook's cells, by the name that tracebacks have for it.
     """
 
     name: str | None
     path: str | None
     inner: str | None
     names: Mapping[str, bytes] = field(repr=False)
+    sources: Mapping[str, str] = field(repr=False)
 
     def install(self) -> None:
         """Give this process what the program's `__main__` has, but for names that it has already."""
@@ -67,6 +70,9 @@ class Main:
             if path is not None and Path(path).is_file():
                 module.__file__ = str(Path(path).absolute())
                 break
+        for file, text in self.sources.items():
+            if not Path(file).is_file():  # so that tracebacks show the lines
+                linecache.cache[file] = len(text), None, text.splitlines(keepends=True), file
         for name, data in self.names.items():
             if name not in vars(module):
                 # A package that is not here, or whatever its import raises.
@@ -92,7 +98,7 @@ def capture() -> Main:
         path = str(Path(path).absolute())
         root = project.root()
         inner = str(Path(path).relative_to(root)) if Path(path).is_relative_to(root) else None
-    return Main(spec.name if spec is not None else None, path, inner, _names(module))
+    return Main(spec.name if spec is not None else None, path, inner, _names(module), _sources(module))
 
 
 def dumps(value: Any) -> bytes:
@@ -103,6 +109,16 @@ def dumps(value: Any) -> bytes:
         pickler.globals_ref[id(vars(sys.modules["__main__"]))] = _Namespace(__name__="__main__")
     pickler.dump(value)
     return file.getvalue()
+
+
+def _sources(module: types.ModuleType) -> dict[str, str]:
+    own = [value for value in list(vars(module).values()) if getattr(value, "__module__", None) == "__main__"]
+    methods = (method for value in own if isinstance(value, type) for method in vars(value).values())
+    codes = (getattr(value, "__code__", None) for value in (*own, *methods))
+    files = {code.co_filename for code in codes if isinstance(code, types.CodeType)}
+    files.add(getattr(module, "__file__", None) or "")
+    texts = {file: "".join(linecache.getlines(file)) for file in files}
+    return {file: text for file, text in texts.items() if 0 < len(text) <= _LARGEST}
 
 
 class _Namespace(dict[str, Any]):
