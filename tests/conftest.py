@@ -1,6 +1,7 @@
 """What every test stands on: a folder of its own as the working directory, and real apparatus."""
 
 import os
+import runpy
 from pathlib import Path
 
 os.environ["MODAL_CONFIG_PATH"] = os.devnull  # before Modal's client reads it, at its import
@@ -40,3 +41,14 @@ def rehearsal():
     """Its containers see the files of a test, by which jobs say what they do; those of `tests/rehearsal` do not."""
     with RehearsalApparatus("test", project=PROJECT, isolated="packages") as made:
         yield made
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The table of faults; its rows are properties of the tests, which may have run in other processes."""
+    reports = (report for found in terminalreporter.stats.values() for report in found)
+    ended = [report for report in reports if getattr(report, "when", None) == "teardown"]
+    rows = [row for report in ended for name, row in report.user_properties if name == "fault"]
+    if rows:
+        audit = runpy.run_path(str(PROJECT / "tests" / "faults" / "audit.py"))
+        terminalreporter.section("faults")
+        terminalreporter.write_line(audit["table"](audit["merged"](rows)))

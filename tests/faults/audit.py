@@ -55,8 +55,6 @@ class Measured:
 
 
 measured = Measured()
-more_rows = []
-"""Rows of tests that play many rounds."""
 
 
 def watch(outcomes):
@@ -67,6 +65,19 @@ def watch(outcomes):
         if record is None or record["state"] != outcome.state.value:
             measured.lost.append(f"job {outcome.index} is {outcome.state}, and its record {record and record['state']}")
     return outcomes
+
+
+def merged(rows):
+    """Rows as they were recorded by tests, those of one fault and engine as one."""
+    found = {}
+    for given in rows:
+        row = found.setdefault((given["fault"], given["engine"]), Row(given["fault"], given["engine"], 0, None, None))
+        row.rounds += given["rounds"]
+        row.left += given["left"]
+        for name in ("lost", "twice"):
+            if given[name] is not None:
+                setattr(row, name, (getattr(row, name) or 0) + given[name])
+    return list(found.values())
 
 
 def table(rows):

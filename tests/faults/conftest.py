@@ -1,16 +1,15 @@
-"""Each test here is a fault, and a row of the table that is printed at the end."""
+"""Each test here is a fault, and a row of the table that is printed at the end (`tests/conftest.py`)."""
 
 import shutil
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import audit
 import pytest
-
-_rows = {}
 
 
 @pytest.fixture(autouse=True)
@@ -24,31 +23,19 @@ def audited(request, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     measured = audit.measured = audit.Measured()
     yield
-    row = _row(request)
-    row.rounds += 1
     lost, twice, left = measured.lost, audit.jobs_run_again(tmp_path), audit.left_behind(tmp_path, temporary, mounted)
-    if measured.is_watched:
-        row.lost = (row.lost or 0) + len(lost)
-        row.twice = (row.twice or 0) + len(twice)
-    row.left += len(left)
+    watched = measured.is_watched
+    row = audit.Row(*_what(request), 1, len(lost) if watched else None, len(twice) if watched else None, len(left))
+    request.node.user_properties.append(("fault", asdict(row)))
     shutil.rmtree(temporary, ignore_errors=True)
     wrong = [*lost, *twice, *left]
     assert not wrong
 
 
-def _row(request):
-    """The row of a test, which those with other parameters have a part in."""
+def _what(request):
+    """The fault that a test stands for, and the engine; tests with other parameters are rounds of the same."""
     given = getattr(request.node, "callspec", None)
     engine = (given.params.get("kind") or given.params.get("engine")) if given is not None else None
     if engine is None:
         engine = "rehearsal" if "rehearsal" in request.fixturenames else "local"
-    fault = request.node.function.__name__.removeprefix("test_").replace("_", " ")
-    return _rows.setdefault((fault, engine), audit.Row(fault, engine, lost=None, twice=None))
-
-
-def pytest_terminal_summary(terminalreporter):
-    """The table."""
-    rows = [*_rows.values(), *audit.more_rows]
-    if rows:
-        terminalreporter.section("faults")
-        terminalreporter.write_line(audit.table(rows))
+    return request.node.function.__name__.removeprefix("test_").replace("_", " "), engine

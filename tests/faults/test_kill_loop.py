@@ -1,8 +1,8 @@
 """A short version of the kill loops; `python -m tests.faults.kill_loop` plays as many rounds as one likes."""
 
 import sys
+from dataclasses import asdict
 
-import audit
 import kill_loop
 import pytest
 
@@ -17,7 +17,7 @@ pytestmark = [
     ("fault", "engine", "jobs"),
     [("client", "local", 60), ("workers", "local", 60), ("driver", "detached", 60), ("containers", "rehearsal", 24)],
 )
-def test_random_signals_lose_nothing_run_nothing_twice_and_leave_nothing(fault, engine, jobs):
+def test_random_signals_lose_nothing_run_nothing_twice_and_leave_nothing(fault, engine, jobs, record_property):
     row = kill_loop.play(fault, engine, 1, jobs, seed="of the tests")
-    audit.more_rows.append(row)
+    record_property("fault", asdict(row))
     assert row.is_clean, row.notes
