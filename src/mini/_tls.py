@@ -7,6 +7,7 @@ knows. Upstream: https://github.com/vmagamedov/grpclib/issues/181.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import ssl
@@ -37,7 +38,7 @@ def ensure_grpc_trusts_system_ca() -> Path | None:
     """
     import certifi
 
-    original: Path = getattr(certifi.where, "_original", None) or Path(certifi.where())
+    original = _certifis_own()
     system = _system_authorities()
     if system is None:
         return None
@@ -52,10 +53,17 @@ def ensure_grpc_trusts_system_ca() -> Path | None:
     def where() -> str:
         return str(bundle)
 
-    where._original = original  # type: ignore[attr-defined]
     certifi.where = where
     certifi.core.where = where  # type: ignore[attr-defined]
     return bundle
+
+
+@functools.cache
+def _certifis_own() -> Path:
+    """Certifi's bundle, before `certifi.where` names ours."""
+    import certifi
+
+    return Path(certifi.where())
 
 
 def _system_authorities() -> Path | None:

@@ -6,10 +6,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from mini.apparatus.base import Apparatus
 from mini.apparatus.stream import Stream
@@ -20,6 +19,7 @@ from mini.runs import layout, records
 from mini.runs.folder import RunFolder
 from mini.runs.live import write_live
 from mini.runs.values import metrics
+from mini.watcher import Watcher
 from mini.worker.pickling import Parcel
 
 _GLANCE = 0.25  # seconds between two looks at whether a run shall stop
@@ -33,16 +33,6 @@ class Placement:
     apparatus: Apparatus
     jobs: Sequence[Job]
     parcels: Sequence[Parcel] | None = None
-
-
-class Watcher(AbstractContextManager["Watcher"], Protocol):
-    """Whoever shows how a batch goes."""
-
-    def finished(self, outcome: Outcome) -> None:
-        """One job is over."""
-
-    def warn(self, message: str) -> None:
-        """Something is not as it should be, and the batch goes on."""
 
 
 class Stopped(BaseException):

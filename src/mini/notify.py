@@ -15,18 +15,17 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 from omegaconf import OmegaConf
 
 from mini.apparatus import options
 from mini.apparatus.options import boolean, option, text, texts
-from mini.batch import Watcher
 from mini.errors import OptionError
 from mini.job import Outcome
 from mini.runs.folder import RunFolder
+from mini.watcher import Relay, Watcher
 
 _PATIENCE = 10.0  # seconds that a server or a command may take
 EVENTS = ("end", "failure")
@@ -222,24 +221,13 @@ class Notifier:
             self._warn(problem)
 
 
-class _Counting:
+class _Counting(Relay):
     """Passes everything on, and counts."""
 
     def __init__(self, watcher: Watcher, notifier: Notifier) -> None:
-        self._watcher, self._notifier = watcher, notifier
-
-    def __enter__(self) -> Self:
-        self._watcher.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._watcher.__exit__(kind, error, trace)
+        super().__init__(watcher)
+        self._notifier = notifier
 
     def finished(self, outcome: Outcome) -> None:
-        self._watcher.finished(outcome)
+        super().finished(outcome)
         self._notifier.finished(outcome)
-
-    def warn(self, message: str) -> None:
-        self._watcher.warn(message)

@@ -12,10 +12,11 @@ from typing import Any, Self
 from mini import batch
 from mini.apparatus.base import Apparatus
 from mini.apparatus.stream import Stream
-from mini.batch import BatchInterrupted, Guard, Mirror, Stopped, Watcher
+from mini.batch import BatchInterrupted, Guard, Mirror, Stopped
 from mini.job import Job, Outcome
 from mini.limits import Limits
 from mini.runs.folder import RunFolder
+from mini.watcher import Watcher
 
 
 class OpenBatch:

@@ -187,6 +187,12 @@ class Apparatus(abc.ABC):
         self._hooks = (*self._hooks, hook)
         return hook
 
+    def without_hooks(self) -> Self:
+        """A view whose jobs call no hook: for work of ours, such as combining, which is no job of the user's."""
+        view = self.view(self.options)
+        view._hooks = ()
+        return view
+
     @property
     @abc.abstractmethod
     def volume(self) -> Volume:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from omegaconf import ListConfig
 
-from mini.batch import Watcher
 from mini.errors import UsageError, did_you_mean
 from mini.job import Outcome
+from mini.watcher import Relay, Watcher
 
 _NUMBERS_ONLY = ("optuna", "nevergrad")  # sweepers that make a float of what they get
 
@@ -86,8 +85,8 @@ def _find(value: Mapping[Any, Any], name: str) -> Any:
     )
 
 
-class Checked:
-    """A watcher that refuses the first returned value which the sweeper cannot use, before more jobs run.
+class Checked(Relay):
+    """Refuses the first returned value which the sweeper cannot use, before more jobs run.
 
     Args:
         watcher: Told of all.
@@ -95,16 +94,8 @@ class Checked:
     """
 
     def __init__(self, watcher: Watcher, objective: Objective) -> None:
-        self._watcher, self._objective = watcher, objective
-
-    def __enter__(self) -> Self:
-        self._watcher.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._watcher.__exit__(kind, error, trace)
+        super().__init__(watcher)
+        self._objective = objective
 
     def finished(self, outcome: Outcome) -> None:
         """One job is over.
@@ -112,10 +103,6 @@ class Checked:
         Raises:
             UsageError: The sweeper cannot use what it returned.
         """
-        self._watcher.finished(outcome)
+        super().finished(outcome)
         if outcome.ok:
             self._objective.pick(outcome.result())
-
-    def warn(self, message: str) -> None:
-        """Something is not as it should be, and the batch goes on."""
-        self._watcher.warn(message)

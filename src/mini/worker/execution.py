@@ -161,6 +161,24 @@ def execute(
         context.enter(before)
 
 
+def recorded(call: Call) -> Outcome | None:
+    """What is on record of the same attempt of a job already, by a process that died before it could say so.
+
+    Args:
+        call: The job.
+
+    Returns:
+        What became of it, with its value; None if this attempt has yet to run.
+    """
+    if not call.record or call.folder is None:
+        return None
+    try:
+        outcome = records.read_record(Path(call.folder)).outcome
+        return records.read_value(Path(call.folder), outcome) if outcome.attempt == call.attempt else None
+    except (FileNotFoundError, RecordError):
+        return None
+
+
 def _is_pruned(error: BaseException | None) -> bool:
     """Whether a job ended because it was told to; what runs it may have put an exception of its own around that."""
     seen: set[int] = set()

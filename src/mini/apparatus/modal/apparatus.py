@@ -262,9 +262,7 @@ class ModalApparatus(Apparatus):
         return super().view(options)
 
     def _viewing(self, options: ModalOptions) -> Self:
-        view = self.view(options)
-        view._hooks = ()
-        return view
+        return self.view(options).without_hooks()
 
     def _with(self, before: Any, given: Mapping[str, Any]) -> Any:
         known = fields(self.options_type)

@@ -17,7 +17,6 @@ from typing import Any
 from mini.apparatus.modal import archive, ledger
 from mini.apparatus.modal.beat import Beat, Preempted, Stopped
 from mini.apparatus.modal.explain import explain
-from mini.errors import RecordError
 from mini.job import Failure, Outcome, State
 from mini.runs import layout, records
 from mini.runs.folder import RunFolder
@@ -125,7 +124,7 @@ def _execute(digest: str, function: bytes | None, call: Call) -> Outcome:
     attempts = _Attempts(f"attempts/{digest}/{call.folder}/{call.index}") if int(os.environ.get(RETRIES, "0")) else None
     if attempts is not None:
         call = replace(call, attempt=attempts.begin())
-    before = _before(call)
+    before = execution.recorded(call)  # by an earlier container, which was lost, and its input given to this one
     if before is not None:
         return before
     where = {**_place(), "call": modal.current_function_call_id()}
@@ -154,17 +153,6 @@ def _execute(digest: str, function: bytes | None, call: Call) -> Outcome:
         if isinstance(interrupted.__cause__, Stopped):  # this job alone
             return interrupted.outcome
         raise
-
-
-def _before(call: Call) -> Outcome | None:
-    """What an earlier container recorded of the same attempt before it was lost, and its input given to this one."""
-    if not call.record or call.folder is None:
-        return None
-    try:
-        outcome = records.read_record(Path(call.folder)).outcome
-        return records.read_value(Path(call.folder), outcome) if outcome.attempt == call.attempt else None
-    except (FileNotFoundError, RecordError):
-        return None
 
 
 def _give_up(call: Call, where: Mapping[str, Any]) -> None:

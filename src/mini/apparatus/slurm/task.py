@@ -19,7 +19,7 @@ from mini.apparatus.slurm.interruption import Preempted, Stopped, Watch, cause_o
 from mini.apparatus.slurm.script import ENDED, FINISHED, LEFT
 from mini.apparatus.slurm.spool import Began, Ended, Left, Spool, TaskLog, append
 from mini.apparatus.stream import pruned
-from mini.errors import CloudError, RecordError
+from mini.errors import CloudError
 from mini.job import Failure, Outcome, State
 from mini.runs import live, records
 from mini.worker import capture, execution, isolation
@@ -123,7 +123,7 @@ class Task:
             Whether the job is tried again; then with its next attempt.
         """
         call = self._call(in_hand.place, in_hand.attempt)
-        recorded = _recorded(call)  # it died between the record and its word of it
+        recorded = execution.recorded(call)  # it died between the record and its word of it
         tried_again = in_hand.attempt <= self._about.retries and not self._spool.is_stopped(in_hand.place)
         if recorded is not None and (not recorded.state.is_failure or not tried_again):
             self._end(in_hand.place, recorded)
@@ -225,7 +225,7 @@ class Task:
 
     def _refused(self, place: int, call: Call) -> Outcome | None:
         """What became of a job that shall not begin, or has ended already."""
-        before = _recorded(call)
+        before = execution.recorded(call)
         if before is not None:
             return before
         if self._spool.is_stopped(place):
@@ -285,17 +285,6 @@ def _around(place: int, count: int) -> Iterator[int]:
     """All places, from one on."""
     yield from range(place, count)
     yield from range(place)
-
-
-def _recorded(call: Call) -> Outcome | None:
-    """What is on record of this attempt already."""
-    if not call.record or call.folder is None:
-        return None
-    try:
-        outcome = records.read_record(Path(call.folder)).outcome
-        return records.read_value(Path(call.folder), outcome) if outcome.attempt == call.attempt else None
-    except (FileNotFoundError, RecordError):
-        return None
 
 
 def _record(call: Call, state: State, failure: Failure, where: Mapping[str, Any], started: float | None) -> Outcome:
