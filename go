@@ -28,7 +28,11 @@ chore=${1:-}
 [ $# -gt 0 ] && shift
 case "$chore" in
 run) exec uv run python -m app "$@" ;;
-test) exec uv run pytest "$@" ;;
+test)
+    # All of it in two processes, a file's tests in one of them; what is named runs in this one.
+    if [ $# = 0 ]; then set -- --numprocesses 2 --dist loadfile; fi
+    exec uv run pytest "$@"
+    ;;
 check)
     uv lock --check
     # Without its cache: an earlier verdict does not know of a folder that came since.
