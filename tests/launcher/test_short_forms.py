@@ -155,9 +155,12 @@ def test_a_footer_of_the_application_stays():
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("", {"apparatus=", "gpu=", "image=", "hydra", "hydra.", "x="}),
+        ("", {"apparatus=", "apparatus.", "gpu=", "gpu.", "image=", "image.", "results.", "hydra", "hydra.", "x="}),
         ("apparatus=", {f"apparatus={kind}" for kind in ("debug", "local", "modal", "rehearsal", "slurm")}),
         ("gpu=a100-", {"gpu=a100-40gb", "gpu=a100-80gb"}),
+        ("apparatus.w", {"apparatus.workers="}),
+        ("gpu.", {"gpu.name=", "gpu.count=", "gpu.fallback."}),
+        ("hydra/sweeper=study study.stop.t", {f"study.stop.{name}=" for name in ("time", "trials", "target")}),
         ("hydra/launcher=", {"hydra/launcher=apparatus", "hydra/launcher=basic"}),
     ],
 )
@@ -165,6 +168,11 @@ def test_the_shell_completes_our_groups_and_nothing_internal(line, offered):
     application({"conf/config.yaml": "defaults: [mini, _self_]\nx: 1\n"})
     done = run("-sc", "query=bash", COMP_LINE=f"python script.py {line}")
     assert {word for word in done.stdout.split() if "submitit" not in word and "joblib" not in word} == offered
+
+
+def test_the_shell_completes_the_applications_own_key_where_it_has_our_name():
+    application({"conf/config.yaml": "defaults: [mini, _self_]\ngpu: {lanes: 2}\n"})
+    assert run("-sc", "query=bash", COMP_LINE="python script.py gpu.").stdout.split() == ["gpu.lanes="]
 
 
 def test_an_application_without_mini_in_the_same_environment_is_untouched():

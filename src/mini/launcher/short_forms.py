@@ -180,6 +180,30 @@ def short_name(override: Override) -> str | None:
     return name if name in NAMES else None
 
 
+def completions(word: str, config: Any, long: Callable[[Any, str], list[str]]) -> list[str]:
+    """What of ours a word on the command line may become.
+
+    Args:
+        word: As far as it is typed, such as `apparatus.w`.
+        config: As composed so far.
+        long: Completes a word in its long form.
+    """
+    if not OmegaConf.is_dict(config) or not is_ours(config):
+        return []
+    prefixes = {name: PREFIX + name for name in NAMES}
+    if is_study(config):
+        prefixes[STUDY] = "hydra.sweeper"
+    name, dot, rest = word.partition(".")
+    if not dot:
+        return [f"{one}." for one in prefixes if one.startswith(word) and one not in config]
+    if name not in prefixes or name in config:
+        return []
+    found = long(config, f"{prefixes[name]}.{rest}")
+    return [
+        name + one.removeprefix(prefixes[name]) for one in found if not one.endswith(("_=", ".kind="))
+    ]  # which nobody writes
+
+
 def is_of_study(override: Override, config: DictConfig) -> bool:
     """Whether an override is an option of the study that a command is, such as `study.trials=40`.
 

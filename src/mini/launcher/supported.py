@@ -38,6 +38,7 @@ from hydra._internal.hydra import Hydra
 from hydra.core import utils as hydra_core_utils
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
+from hydra.plugins.completion_plugin import CompletionPlugin
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
@@ -229,6 +230,13 @@ def install_short_forms(own_source: type[Any]) -> None:
             vars(source)["load_config"] = short_forms.LoadOnce(source.load_config)
         own_source.ownership = short_forms.Ownership(others)
 
+    matches = CompletionPlugin._get_matches
+
+    @functools.wraps(matches)
+    def matches_of_short_forms(config: Any, word: str) -> list[str]:
+        return [*matches(config, word), *short_forms.completions(word, config, matches)]
+
+    CompletionPlugin._get_matches = staticmethod(matches_of_short_forms)  # type: ignore[method-assign]
     ConfigLoaderImpl._apply_overrides_to_config = staticmethod(apply_long)  # type: ignore[method-assign]
     ConfigLoaderImpl._compose_config_from_defaults_list = compose_and_adopt  # type: ignore[method-assign]
     ConfigRepository.initialize_sources = initialize_and_tell  # type: ignore[method-assign]
