@@ -8,8 +8,9 @@ import pytest
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
+    """While it is there an event loop runs in this thread, which other tests' blocking calls of Modal would refuse."""
     if CHROMIUM is None:
         pytest.skip("there is no chromium; .ci/browser installs it")
     playwright = pytest.importorskip("playwright.sync_api")
