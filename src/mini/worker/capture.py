@@ -70,14 +70,23 @@ def to_file_and_shown(path: Path) -> Iterator[None]:
 def _follow(path: Path, start: int, target: int, over: threading.Event) -> None:
     with path.open("rb", buffering=0) as log, contextlib.suppress(OSError):  # nobody looks any more
         log.seek(start)
+        last = b"\n"
         while True:
             is_over = over.is_set()  # before the last look
-            while data := memoryview(log.read(_CHUNK)):
-                while data:
-                    data = data[os.write(target, data) :]
+            while data := log.read(_CHUNK):
+                _write(target, data)
+                last = data[-1:]
             if is_over:
+                if last != b"\n":
+                    _write(target, b"\n")  # the table comes next
                 return
             over.wait(_FOLLOW)
+
+
+def _write(target: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(target, left) :]
 
 
 @contextlib.contextmanager
