@@ -8,6 +8,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import hydra
 import pytest
 
 from mini import Run, notify
@@ -152,7 +153,9 @@ def test_the_callback_tells_with_any_launcher(application, server, launcher):
     )
     overrides = ["-m", "hydra.sweep.dir=outputs/run", f"hydra/launcher={launcher}", "+x=1,2,2"]
     application(*overrides, code=1)
-    assert [body["event"] for _, _, body in server.got] == ["failure"]
+    # Before 1.4 Hydra calls nobody at the end of a sweep in which a job has failed.
+    end = ["end"] if hydra.__version__.startswith("1.4") else []
+    assert [body["event"] for _, _, body in server.got] == ["failure", *end]
     application("-m", "hydra.sweep.dir=outputs/good", f"hydra/launcher={launcher}", "+x=1,3", code=0)
     end = server.got[-1][2]
     assert end["event"] == "end"

@@ -23,8 +23,8 @@ _MARK = ".notified"
 class Notify(Callback):
     """Tells of the end of a run or a sweep, and of its first failed job.
 
-    Hydra calls nobody at the end of a sweep whose sweeper raised, as Hydra's own does when a job has failed: then the
-    failure is all that is told.
+    Before 1.4 Hydra calls nobody at the end of a sweep whose sweeper raised, as Hydra's own does when a job has failed:
+    then the failure is all that is told.
 
     Args:
         how: The fields of `mini.notify.Notify`: `desktop`, `webhook`, `command`, `events`.
