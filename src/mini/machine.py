@@ -1,14 +1,17 @@
-"""What this machine gives a process: cores and GPUs; and how its memory is looked after."""
+"""What this machine gives a process: cores and GPUs; how its memory is looked after, and whom it ends with."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 _MOUNTED = Path("sys/fs/cgroup")
+_SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36  # from linux/prctl.h
 _V1 = ("cpu,cpuacct", "cpuacct,cpu", "cpu")  # where the controller of version 1 is mounted, as systems name it
 
 
@@ -87,3 +90,27 @@ def collection_paused() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def end_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent ends, however that ends. Does nothing but on Linux.
+
+    Args:
+        parent: The number of the parent; if that is gone already, this process ends now.
+    """
+    _prctl(_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Be the parent of all descendants whose own parents end. Does nothing but on Linux."""
+    _prctl(_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(option, value, 0, 0, 0)

@@ -182,3 +182,56 @@ def test_a_process_that_fails_fails_its_job_and_ends_the_others(apparatus):
     (outcome,) = run.stream
     assert (outcome.state, outcome.failure.type) == (State.FAILED, "LookupError")
     assert "process 1 of 2" in outcome.failure.message
+
+
+def no_job_in_the_queue():
+    queue = subprocess.run(
+        ["squeue", "--noheader", "--states=PENDING,RUNNING,COMPLETING"], capture_output=True, text=True, check=True
+    )
+    return not queue.stdout.strip()
+
+
+def test_processes_with_nothing_to_do_do_not_wait_for_a_job(apparatus, tmp_path):
+    """As the second job is stopped before its task begins, its processes find none."""
+
+    def wait_for_go():
+        until((tmp_path / "go").exists, "nobody said go")
+        return os.environ["RANK"]
+
+    run = Started(apparatus.w(tasks_per_node=2, array_parallelism=1), [(wait_for_go, ()), (wait_for_go, ())])
+    run.stream.stop(1)
+    (tmp_path / "go").touch()
+    outcomes = {outcome.index: outcome for outcome in run.stream}
+    assert (outcomes[0].result(), outcomes[1].state) == ("0", State.CANCELLED)
+    until(no_job_in_the_queue, "a step goes on")
+
+
+def test_a_process_that_fails_after_the_first_is_done_changes_nothing(apparatus):
+    def fail_late():
+        if os.environ["RANK"] == "0":
+            return "done"
+        until((mini.job_dir() / "record.json").exists, "the first did not end")
+        raise LookupError("too late")
+
+    run = Started(apparatus.w(tasks_per_node=2), [(fail_late, ())])
+    (outcome,) = run.stream
+    assert outcome.result() == "done"
+    until(no_job_in_the_queue, "a step goes on")
+
+
+def test_before_the_time_limit_a_job_of_several_processes_may_save_too(apparatus, tmp_path):
+    path = str(tmp_path / "job")
+
+    def train():
+        if os.environ["RANK"] == "0":
+            until(lambda: mini.attempt() > 1 or (mini.job_dir() / "ready").exists(), "the other does not come")
+            return say_and_wait(path, first_only=True)
+        if mini.attempt() == 1:
+            (mini.job_dir() / "ready").touch()
+            time.sleep(1000)
+        return None
+
+    run = Started(apparatus.w(time="10m", tasks_per_node=2), [(train, ())])
+    subprocess.run(["scancel", "--signal=USR2", f"{slurm_job(tmp_path / 'job')}"], check=True)  # to the step
+    (outcome,) = run.stream
+    assert outcome.result() == {"attempt": 2, "left": "a checkpoint"}

@@ -9,7 +9,6 @@ before anything else does.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import select
 import signal
@@ -19,13 +18,14 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from mini import machine
+
 GRACE = 3.0
 """Seconds from the request to end (SIGTERM) to the end of all processes (SIGKILL)."""
 
 CODE = struct.Struct("!i")
 """What the client is told at the end: the worker's exit code, or minus the signal that ended it."""
 
-_SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36  # from linux/prctl.h
 _HANDLED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP)
 _ROUNDS = 100  # of looking for processes that are left; each may have started others meanwhile
 
@@ -43,7 +43,7 @@ def split(control: int) -> None:
         signal.signal(number, lambda received, _: asked.append(received))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.set_wakeup_fd(woken)
-    _prctl(_SET_CHILD_SUBREAPER, 1)
+    machine.adopt_orphans()
     warden = os.getpid()
     child = os.fork()
     if child:
@@ -54,9 +54,7 @@ def split(control: int) -> None:
     for number in _HANDLED:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    _prctl(_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != warden:
-        os._exit(1)
+    machine.end_with(warden)
     os.setpgid(0, 0)
     for handle in (control, wake, woken):
         os.close(handle)
@@ -185,9 +183,3 @@ def _parents() -> dict[int, int]:
         if not state.startswith("Z"):
             parents[int(pid)] = int(parent)
     return parents
-
-
-def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(option, value, 0, 0, 0)

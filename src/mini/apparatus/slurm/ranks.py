@@ -7,6 +7,7 @@ MASTER_ADDR and MASTER_PORT.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pickle
 import sys
@@ -15,9 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from mini.apparatus.slurm.interruption import Preempted, Watch
 from mini.apparatus.slurm.spool import Spool
 from mini.job import Failure
-from mini.runs.files import dump_json, write_atomically
+from mini.runs.files import dump_json, read_whole, write_atomically
 from mini.worker import capture, execution
 from mini.worker.pickling import Call
 
@@ -30,6 +32,7 @@ FIRST = "MINI_SLURM_FIRST"
 AGAIN = "MINI_SLURM_TRY"
 """The variable that counts the processes that the script of a task has started, one after the other."""
 
+_JOB = "job"  # the file that says which job the first process has taken, or that there is none
 _PAUSE = 0.1  # seconds between two looks at what the first process takes
 
 
@@ -76,28 +79,46 @@ class Here:
             place: The job's.
             attempt: Its attempt.
         """
+        self._say(spool, [place, attempt])
+
+    def dismiss(self, spool: Spool) -> None:
+        """Let the other processes go, if there was no job for them: they would wait for one for ever.
+
+        Args:
+            spool: The submission.
+        """
+        if not (_folder(spool, self) / _JOB).exists():
+            self._say(spool, None)
+
+    def _say(self, spool: Spool, job: list[int] | None) -> None:
         if self.size > 1:
             folder = _folder(spool, self)
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / f"{place}-{attempt}", dump_json([place, attempt]))
+            write_atomically(folder / _JOB, dump_json(job))
 
 
 def follow(spool: Spool, here: Here) -> int:
-    """What a process that is not the first does: run the job that the first has taken.
+    """What a process that is not the first does: run the job that the first has taken, if it has taken one.
 
     Returns:
         The exit code; with any but 0 Slurm ends the others.
     """
+    Watch()  # a signal is an exception in the job, and does not end this process, and the others with it
     folder = _folder(spool, here)
-    while not (found := sorted(folder.glob("*-*")) if folder.exists() else []):
+    while (said := read_whole(str(folder / _JOB))) is None:
         time.sleep(_PAUSE)
-    place, attempt = (int(part) for part in found[-1].name.split("-"))
+    if (job := json.loads(said)) is None:
+        return 0
+    place, attempt = job
     entry = spool.entry(place)
     call: Call = pickle.loads(spool.call(entry))
     silent = replace(call, attempt=attempt, record=False)
     log = Path(call.folder, f"log-{here.rank}.txt") if call.folder is not None and call.record else None
     with capture.to_file(log) if log is not None else contextlib.nullcontext():
-        outcome = execution.execute(spool.function(entry.function), silent)
+        try:
+            outcome = execution.execute(spool.function(entry.function), silent, passes=(Preempted,))
+        except Preempted:
+            return 0  # what becomes of the job is for the first process to say
         if outcome.failure is not None:
             print(outcome.failure.traceback, file=sys.stderr)
     if outcome.failure is None:

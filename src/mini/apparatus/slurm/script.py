@@ -20,6 +20,9 @@ LEFT = 101
 ENDED = "MINI_SLURM_ENDED"
 """The variable by which it then hears how it ended before."""
 
+SHELL = "MINI_SLURM_SHELL"
+"""The variable with the process number of the script of a task."""
+
 SHARE = 30.0
 """Seconds of work that a task takes where jobs are short."""
 
@@ -28,7 +31,7 @@ _SCRIPT = """\
 # A task of a job array: Python takes one job after the other. One that dies is started again, and records that.
 trap 'hit=1; over=1' TERM
 trap 'hit=1; kill -USR2 "$child" 2>/dev/null' USR2
-export PYTHONUNBUFFERED=1 {first}="${{1:-0}}" {again}=0
+export PYTHONUNBUFFERED=1 {first}="${{1:-0}}" {again}=0 {shell}=$$
 {setup}
 {environment}
 cd {cwd} || exit 66
@@ -146,6 +149,7 @@ def script(options: SlurmOptions, spool: Spool, cwd: Path, project: tuple[Path, 
         ended=ENDED,
         first=ranks.FIRST,
         again=ranks.AGAIN,
+        shell=SHELL,
     )
 
 
@@ -161,8 +165,12 @@ def _ranks(options: SlurmOptions) -> str:
 
 
 def _srun(options: SlurmOptions) -> str:
+    """What starts the processes of a job: one that fails ends the others, one that is done does not."""
     many = options.nodes * options.tasks_per_node
-    return f"srun --ntasks={many} --kill-on-bad-exit=1 " if many > 1 else ""
+    if many == 1:
+        return ""
+    cores = f"--cpus-per-task={options.cpus_per_task} " if options.cpus_per_task else ""  # srun does not inherit it
+    return f"srun --ntasks={many} {cores}--kill-on-bad-exit=1 --wait=0 "
 
 
 def title(project: str, words: Sequence[str]) -> str:

@@ -13,10 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mini import machine
 from mini.apparatus.grouping import Grouping
 from mini.apparatus.slurm import ranks, scheduler
 from mini.apparatus.slurm.interruption import Preempted, Stopped, Watch, cause_of_death, memory_kills
-from mini.apparatus.slurm.script import ENDED, FINISHED, LEFT
+from mini.apparatus.slurm.script import ENDED, FINISHED, LEFT, SHELL
 from mini.apparatus.slurm.spool import Began, Ended, Left, Spool, TaskLog, append
 from mini.apparatus.stream import pruned
 from mini.errors import CloudError
@@ -39,6 +40,8 @@ def main(path: Path) -> int:
     """
     spool = Spool(path)
     here = ranks.Here.from_environment()
+    if here.size == 1:  # else its parent is Slurm's own process on the node
+        machine.end_with(int(os.environ[SHELL]))
     if here.rank > 0:
         return ranks.follow(spool, here)
     return Task(spool, here).run()
@@ -78,8 +81,11 @@ class Task:
             self._taken += 1
             if not self._work(place, self._attempt(place)):
                 return LEFT
+            if self._here.size > 1:  # others may still be at their part of the job
+                break
             if not self._snapshot.restore():
                 return _AGAIN
+        self._here.dismiss(self._spool)
         return FINISHED if self._here.size == 1 else 0
 
     # Which jobs.
@@ -149,12 +155,14 @@ class Task:
         while True:
             call = self._call(place, attempt)
             append(self._file, Began(place, attempt, time.time(), self._here.starts))
+            refused = self._refused(place, call)
             try:
-                outcome = self._refused(place, call) or self._execute(place, call)
+                outcome = refused or self._execute(place, call)
             except Preempted as preempted:
                 return self._leave(place, call, preempted.why)
             self._grouping.finished(outcome.seconds)
-            if self._here.size > 1 and not outcome.ok:  # the other processes may wait for this one for ever
+            # Where the job began, the other processes may wait for this one for ever.
+            if self._here.size > 1 and refused is None and not outcome.ok:
                 return self._end_with_others(place, attempt, outcome)
             tried_again = outcome.state.is_failure and attempt <= self._about.retries
             if not tried_again or self._spool.is_stopped(place):
