@@ -108,6 +108,8 @@ def run_jobs(
     if manifest is not None:
         folder.begin(manifest)
     with folder.driving():
+        if manifest is None:
+            folder.add_engines({placement.apparatus.kind for placement in placements})
         if any(placement.parcels is None for placement in placements) or known:
             folder.add_jobs(sorted([*jobs, *(job for job, _ in known)], key=lambda job: job.index))
         prepare()

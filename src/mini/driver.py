@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from mini import batch, combine
+from mini import batch, combine, project
 from mini.apparatus import registry
 from mini.apparatus.base import Apparatus
 from mini.apparatus.handle import Assignment, Task
@@ -19,7 +19,7 @@ from mini.batch import Placement
 from mini.errors import MiniError, RecordError
 from mini.job import State
 from mini.notify import Notifier
-from mini.runs import layout, records
+from mini.runs import layout, records, snapshot
 from mini.runs.folder import RunFolder
 from mini.worker.pickling import Parcel, next_attempt
 
@@ -29,6 +29,8 @@ def drive(folder: RunFolder) -> None:
     assignment: Assignment = pickle.loads((folder.path / layout.PARCELS).read_bytes())
     os.chdir(assignment.cwd)
     sys.path[:] = assignment.path
+    if any(getattr(task.options, "snapshot", False) for task in assignment.tasks):
+        sys.path[:] = snapshot.take_next(sys.path, project.root(), folder.path)
     made: dict[tuple[object, ...], Apparatus] = {}
     notifier = Notifier(assignment.notify, folder)
     try:

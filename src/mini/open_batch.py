@@ -115,6 +115,7 @@ class OpenBatch:
             stream.add(parcels)
             self._merged.more(stream)
             return
+        self._folder.add_engines([apparatus.kind])
         stream = apparatus.start(parcels)
         self._by_options[key] = (apparatus, stream)
         self._running[job.index] = stream

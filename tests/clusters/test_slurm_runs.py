@@ -20,8 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("slurm")]
 TRAIN = """
 import os, time
 from pathlib import Path
-import hydra, mini
-from helper import FACTOR
+import hydra, helper, mini
 
 @hydra.main(version_base=None, config_path="conf", config_name="config")
 def main(config):
@@ -32,7 +31,7 @@ def main(config):
         time.sleep(0.05)
     if config.x == config.bad:
         raise ValueError("bad")
-    return {"y": config.x * FACTOR}
+    return {"y": config.x * helper.FACTOR}
 
 if __name__ == "__main__":
     main()
@@ -85,7 +84,8 @@ def test_local_and_slurm_are_one_run_and_one_table(project):
 
 
 def test_a_detached_run_has_the_code_of_its_beginning_and_is_seen_from_elsewhere(project):
-    train("apparatus=slurm", "x=range(1,8)", "wait=true", "bad=3", "hydra.launcher.detach=true")
+    alone = "apparatus.group=1"  # each job in a process of its own, which imports what it needs
+    train("apparatus=slurm", alone, "x=range(1,8)", "wait=true", "bad=3", "hydra.launcher.detach=true")
     until(lambda: len(begun()) >= 4, "the cluster has four cores")
     (project / "helper.py").write_text("FACTOR = 1000\n")
     until(lambda: cli("status", "run").stdout.count("running") >= 4, "jobs are said to run")

@@ -106,6 +106,24 @@ def test_a_result_made_elsewhere_is_taken_over_only_if_asked():
     assert row["config.hydra.launcher.apparatus"] == "debug", "where it was made, and not where it was asked for"
 
 
+@pytest.mark.parametrize(("engines", "jobs"), [(["apparatus.workers=1"], 2), (["apparatus=local,debug"], 4)])
+def test_what_failed_moves_to_another_engine_and_what_is_done_stays(monkeypatch, engines, jobs):
+    """Options of the engine do not follow, a sweep over engines keeps its jobs, and a second retry moves none back."""
+    monkeypatch.setenv("BROKEN", "2")
+    _run([sys.executable, "app.py", *engines, "x=1,2", "hydra.sweep.dir=outputs/a"], 1)
+    runs_of()
+    monkeypatch.delenv("BROKEN")
+    said = mini("retry", "a", "--apparatus", "debug")
+    assert f"{jobs // 2} of {jobs} jobs are done already" in said
+    assert runs_of() == ["2"] * (jobs // 2)
+    assert values("a") == [10, 20] * (jobs // 2)
+    made = pl.read_parquet("outputs/a/results.parquet").sort("job")["config.hydra.launcher.apparatus"]
+    assert made.to_list() == ["local", "debug", "debug", "debug"][:jobs]
+    assert read_status(RunFolder("outputs/a")).apparatus == ("debug", "local")
+    mini("retry", "a")
+    assert runs_of() == []
+
+
 def test_a_result_stands_for_one_job():
     app("x=1", "hydra.sweep.dir=outputs/a")
     said = app("x=1,1", "hydra.launcher.resume=a", "hydra.sweep.dir=outputs/b")

@@ -56,6 +56,8 @@ class ApparatusLauncherConf:
         data: Paths of files and folders that jobs read; a change of them is a change of the code.
         explain: With `resume`: run nothing, and say why this job would run again, or not (`mini explain`).
         only: With `resume`: of what is not done, run this job alone.
+        move: With `resume`: what is not done runs on this engine instead, with the options that it has by default or in
+            the config, and what is done anywhere is taken over (`mini retry --apparatus`).
         max_failures: Stop when so many jobs have failed.
         budget: Stop after this time, such as `90m`, `2h` or `1d`; a number is seconds.
         detach: Begin the run and leave it: it goes on when this command is over.
@@ -78,6 +80,7 @@ class ApparatusLauncherConf:
     data: Any = None
     explain: int | None = None
     only: int | None = None
+    move: str | None = None
     max_failures: int | None = None
     budget: Any = None
     detach: bool = False
@@ -108,6 +111,7 @@ class ApparatusLauncher(Launcher):
         data: Any = None,
         explain: int | None = None,
         only: int | None = None,
+        move: str | None = None,
         max_failures: int | None = None,
         budget: Any = None,
         detach: bool = False,
@@ -120,7 +124,7 @@ class ApparatusLauncher(Launcher):
         self._more = {"resume": resume, "explain": explain, "max_failures": max_failures, "budget": budget}
         self._more |= {"detach": detach, "objective": objective, "notify": notify, "ask_above": ask_above}
         self._policy: dict[str, Any] = {
-            "anywhere": reuse.name == Reuse.anywhere.name,
+            "anywhere": reuse.name == Reuse.anywhere.name or move is not None,
             "stale": stale.name,
             "only": only,
         }

@@ -29,9 +29,11 @@ def find(folder: RunFolder) -> list[Attached]:
 
 
 def _places(folder: RunFolder) -> list[dict[str, Any]]:
-    """Where a run is: what `detach` returned of it, or, of one that a client drove, only the engines."""
+    """Where a run is: what `detach` returned of it, and of other engines, which a client drives or drove, the name."""
     try:
-        handles = json.loads((folder.path / layout.DRIVER).read_bytes())
+        said = json.loads((folder.path / layout.DRIVER).read_bytes())
     except (OSError, ValueError):
-        return [{"apparatus": kind} for kind in folder.manifest().get("apparatus") or ()]
-    return [one for one in (handles if isinstance(handles, list) else [handles]) if "apparatus" in one]
+        said = []
+    handles = [one for one in (said if isinstance(said, list) else [said]) if "apparatus" in one]
+    known = {one["apparatus"] for one in handles}
+    return handles + [{"apparatus": kind} for kind in folder.manifest().get("apparatus") or () if kind not in known]

@@ -68,10 +68,15 @@ def retry_command(
     folder, manifest = opened.folder, opened.folder.manifest()
     is_command = bool(manifest.get("overrides_all")) or not (folder.path / layout.PARCELS).exists()
     more = [
-        *([f"apparatus={apparatus}", "hydra.launcher.reuse=anywhere"] if apparatus else []),
+        "hydra.launcher.reuse=anywhere",  # a result stands, whatever engine has made it
+        *([f"hydra.launcher.move={apparatus}"] if apparatus else []),
         *([f"hydra.launcher.stale={stale}"] if stale else []),
         *([f"hydra.launcher.only={job}"] if job is not None else []),
     ]
+    if not is_command and (apparatus or stale or job is not None):
+        raise UsageError(
+            f"{opened.id} was begun from Python: it is retried as a whole, where it was; leave options out"
+        )
     words = asked.again(manifest, folder.path, *more) if is_command else []
     if is_command:
         print(shlex.join(words))

@@ -50,6 +50,6 @@ def _is_texts(value: Any) -> TypeGuard[list[str]]:
 
 def lasting(overrides: Sequence[str]) -> list[str]:
     """The overrides of Hydra's own config that a further try of the same run needs too."""
-    once = ("resume", "only", "budget", "detach", "if_exists", "explain", "notify", "ask_above")
+    once = ("resume", "only", "move", "budget", "detach", "if_exists", "explain", "notify", "ask_above")
     passing = ("hydra.mode", "hydra.sweep.dir", *(f"hydra.launcher.{name}" for name in once))
     return [override for override in overrides if not override.lstrip("+").startswith(passing)]

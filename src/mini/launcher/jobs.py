@@ -37,6 +37,10 @@ AFTER = "hydra.launcher.after"
 """The run that a command waits for, and that its jobs come from."""
 
 
+MOVE = "hydra.launcher.move"
+"""The engine that jobs run on whatever else says where."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Planned:
     """A job, and what it comes from.
@@ -97,6 +101,9 @@ class Jobs:
         Raises:
             UsageError: One cannot be.
         """
+        if (engine := OmegaConf.select(self._config, MOVE)) is not None:
+            is_short = "apparatus" not in self._config
+            job_overrides = [override_text.moved(lines, str(engine), is_short=is_short) for lines in job_overrides]
         given = [self._given(overrides) for overrides in job_overrides]
         task, elsewhere = self._tasks()
         planned = []

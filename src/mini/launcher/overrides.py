@@ -41,6 +41,20 @@ def as_typed(overrides: ListConfig) -> list[str]:
     return [str(line) for line in lines]
 
 
+def moved(lines: Iterable[str], engine: str, *, is_short: bool) -> list[str]:
+    """A job's overrides with another engine, with its own options only.
+
+    Args:
+        lines: The overrides, as typed.
+        engine: The engine.
+        is_short: Whether `apparatus` is ours; else only the long forms are.
+    """
+    names = ("hydra.launcher.apparatus", "apparatus" if is_short else "mini/apparatus")
+    keys = {line: parse(line).key_or_group for line in lines}
+    kept = [line for line, key in keys.items() if not any(key == name or key.startswith(f"{name}.") for name in names)]
+    return [*kept, f"{names[1]}={engine}"]
+
+
 def columns(lines: Iterable[str]) -> dict[str, Any]:
     """A job's overrides as columns `overrides.…`.
 

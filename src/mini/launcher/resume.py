@@ -23,6 +23,7 @@ from mini.runs import files, layout, lookup, records
 from mini.runs.folder import RunFolder
 from mini.runs.live import read_live
 from mini.runs.records import Record
+from mini.runs.status import RunState
 
 _PLACE = "config.hydra.launcher."  # the columns that say where a job was to run
 _SHOWN = 5  # names of files in a message
@@ -85,6 +86,7 @@ class Earlier:
 
     Raises:
         NoSuchRun: There is no such run.
+        RunFolderError: It shall go on in place, and its jobs do so without the command that began them.
     """
 
     def __init__(self, folder: RunFolder, run: str, policy: Policy) -> None:
@@ -99,7 +101,12 @@ class Earlier:
         self._by_config: defaultdict[str, list[_Result]] = defaultdict(list)
         self._taken: list[tuple[_Result, Job]] = []
         self._counted: Counter[tuple[bool, _Difference]] = Counter()
-        handle.Run(before).status()  # brings the records of jobs that ran elsewhere
+        now = handle.Run(before).status()  # brings the records of jobs that ran elsewhere
+        if self.in_place and now.state is RunState.RUNNING and not before.is_driven():
+            raise RunFolderError(
+                f"{before.id} is still running on {', '.join(now.apparatus)}, without the command that began it; watch "
+                f"it with `mini watch {before.id}`, or stop it with `mini cancel {before.id}` and go on then"
+            )
         for line, record in before.records():
             if isinstance(record, Record):
                 self._outcomes[line.index] = record.outcome

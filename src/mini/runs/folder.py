@@ -58,6 +58,24 @@ class RunFolder:
         except OSError as error:
             raise self._unwritable(error) from error
 
+    def add_engines(self, kinds: Iterable[str]) -> None:
+        """Note that jobs of this run go to engines that its manifest may not have, so that whoever looks asks them too.
+
+        Args:
+            kinds: The engines.
+
+        Raises:
+            RunFolderError: The folder cannot be written.
+        """
+        manifest = self.manifest()
+        before = [str(kind) for kind in manifest.get("apparatus") or ()]
+        if not set(kinds) <= set(before):
+            data = dump_json({**manifest, "apparatus": sorted({*before, *kinds})}, indent=2) + b"\n"
+            try:
+                write_atomically(self.path / layout.RUN, data)
+            except OSError as error:
+                raise self._unwritable(error) from error
+
     def require_new(self) -> None:
         """Refuse a folder that a run has left something in, or that cannot be written.
 

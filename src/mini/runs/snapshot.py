@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from mini import project
+from mini.runs import layout
+
 _LARGEST = 2**20  # bytes; a larger file is data, and linked
-_MANY = 1000  # entries; a folder with more is data, and linked as a whole
+_MANY = 1000  # entries; a folder with more, or with more below it and no source, is data, and linked as a whole
 _NO_SOURCE = {"__pycache__", "node_modules", "outputs", "multirun"}
 
 
@@ -18,14 +22,23 @@ def take(entries: Sequence[str], root: Path, target: Path) -> list[str]:
     Args:
         entries: Where modules are imported from, as `sys.path` has them.
         root: The project's folder; only what is below it is copied, and no environment in it.
-        target: The folder for the copies; made.
+        target: The folder for the copies; made. What the folder around it has are copies already, and stay.
 
     Returns:
         The entries, those below the project replaced by their copies. Files that are larger than a MiB, and folders of
-        very many files, are links to what they are here.
+        very many files, are links to what they are here. Nothing is copied where the project is the home folder.
     """
+    if project.is_shared(root):  # all of a home folder is no source
+        return list(entries)
     places = [Path(entry or ".").absolute() for entry in entries]
-    own = [path for path in places if path.is_relative_to(root) and path.is_dir() and not _is_environment(path, root)]
+    own = [
+        path
+        for path in places
+        if path.is_relative_to(root)
+        and not path.is_relative_to(target.parent)
+        and path.is_dir()
+        and not _is_environment(path, root)
+    ]
     for top in own:
         if not any(top != other and top.is_relative_to(other) for other in own):
             _copy(top, target / top.relative_to(root), target)
@@ -35,6 +48,18 @@ def take(entries: Sequence[str], root: Path, target: Path) -> list[str]:
     ]
 
 
+def take_next(entries: Sequence[str], root: Path, run: Path) -> list[str]:
+    """As `take`, into the next free folder of a run.
+
+    Args:
+        entries: As for `take`.
+        root: As for `take`.
+        run: The run's folder.
+    """
+    numbers = itertools.count()
+    return take(entries, root, next(t for n in numbers if not (t := run / layout.SNAPSHOT / str(n)).exists()))
+
+
 def _copy(source: Path, to: Path, target: Path) -> None:
     to.mkdir(parents=True, exist_ok=True)
     for entry in _entries(source):
@@ -42,7 +67,7 @@ def _copy(source: Path, to: Path, target: Path) -> None:
         if path == target or copy.exists():
             continue
         if entry.is_dir(follow_symlinks=False):
-            if len(os.listdir(path)) > _MANY:  # noqa: PTH208 - to count
+            if _is_data(path):
                 copy.symlink_to(path)
             else:
                 _copy(path, copy, target)
@@ -50,6 +75,17 @@ def _copy(source: Path, to: Path, target: Path) -> None:
             copy.symlink_to(path.resolve())
         else:
             shutil.copy2(path, copy)
+
+
+def _is_data(folder: Path) -> bool:
+    count = 0
+    for path, folders, files in os.walk(folder):
+        count += len(folders) + len(files)
+        if Path(path) == folder and count > _MANY:
+            return True
+        if any(name.endswith(".py") for name in files):
+            return False
+    return count > _MANY
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:

@@ -21,6 +21,9 @@ class LocalOptions(Options):
         None, "seconds an attempt of a job may take; null for no limit", number(0, "seconds", above=True)
     )
     fresh: bool = option(False, "a new process for each job, with nothing in it of the jobs before", boolean)
+    snapshot: bool = option(
+        True, "of a detached run: run the source as it was at the start, from a copy in the run folder", boolean
+    )
     logs: bool = option(False, "show here what jobs print", boolean)
 
 

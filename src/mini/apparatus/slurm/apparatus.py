@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from mini.apparatus.volume import LocalVolume
 from mini.errors import CloudError, UsageError
 from mini.job import Job
 from mini.limits import Limits
-from mini.runs import layout, snapshot
+from mini.runs import snapshot
 from mini.runs.folder import RunFolder
 from mini.worker.pickling import Parcel
 
@@ -240,9 +239,7 @@ class _Shared:
         """The source as it was when this process submitted the first jobs of a run."""
         with self._lock:
             if run not in self._snapshots:
-                numbers = itertools.count()
-                target = next(t for n in numbers if not (t := run / layout.SNAPSHOT / str(n)).exists())
-                self._snapshots[run] = snapshot.take(path, self._root, target)
+                self._snapshots[run] = snapshot.take_next(path, self._root, run)
             return self._snapshots[run]
 
     def largest_array(self, jobs: int) -> int:
