@@ -127,6 +127,8 @@ def test_a_run_goes_on_when_its_client_is_killed(project):
     until(lambda: len(begun()) == 4, "four run")
     client.send_signal(signal.SIGKILL)
     client.wait()
+    refused = train("apparatus=slurm", "x=range(0,6)", "wait=true", "hydra.launcher.resume=run", code=2).stderr
+    assert "run is still running on slurm, without the command that began it" in refused
     Path("go").touch()
     status = Run.open("run").wait(200)
     assert (status.state, status.counts) == (RunState.DONE, {"done": 6})
