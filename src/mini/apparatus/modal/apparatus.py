@@ -25,7 +25,7 @@ from mini.apparatus.modal.stream import UNLIMITED_WIDTH, ModalStream
 from mini.apparatus.modal.volume import ModalVolume, name_on_volume
 from mini.apparatus.options import fields
 from mini.apparatus.stream import Stream
-from mini.errors import ImageError, OptionError, UsageError, did_you_mean
+from mini.errors import CloudError, ImageError, OptionError, UsageError, did_you_mean
 from mini.job import Job, JobError
 from mini.limits import Limits
 from mini.project import root
@@ -168,7 +168,7 @@ class ModalApparatus(Apparatus):
         folders = [os.path.relpath(job.folder, folder.path) for job in jobs if job.folder]
         own = self.options
         limits = [None if limit is None else int(limit * 2**20) for limit in (own.pull, own.pull_total)]
-        packed, too_much = self._small().run(container.gather, run, folders, *limits)
+        packed, too_much = self._gather(run, folders, *limits)
         with tempfile.TemporaryDirectory() as temporary:
             home = self.volume.download(packed, Path(temporary, "home.tar.gz"))
             archive.unpack(home, folder.path, folders, *limits)
@@ -177,10 +177,28 @@ class ModalApparatus(Apparatus):
             _say(f"{too_much} files stay on {self.volume!r}, as all have more than apparatus.pull_total MiB together")
 
     def _small(self) -> Self:
-        """A view for what needs the image, and neither a GPU nor more than a core."""
+        """A view for what needs the image, and neither a GPU nor more than a core.
+
+        Where the jobs ask for no more either, it shares their app, which is open, and their containers, which are warm.
+        """
         own = self.options
-        kept = ("environment", "image", "secrets", "volumes", "env", "isolated", "network")
+        kept = ("name", "logs", "environment", "image", "secrets", "volumes", "env", "isolated", "network")
         return self._viewing(type(own)(**{name: getattr(own, name) for name in kept if hasattr(own, name)}))
+
+    def _gather(self, *arguments: Any) -> Any:
+        """Call `container.gather`, and once more in a new container if that of a job cannot do it."""
+        small = self._small()
+        try:
+            return small.run(container.gather, *arguments)
+        except CloudError:
+            raise
+        except Exception as error:
+            asked = {name: getattr(self.options, name) for name in ("pull", "pull_total", "group")}
+            if replace(small.options, **asked) != self.options:  # no job has been in that container
+                raise
+            _say(f"the run is combined in a new container, as one that had a job cannot do it: {error}")
+        # Another set of options has an app of its own.
+        return self._viewing(replace(small.options, max_containers=1)).run(container.gather, *arguments)
 
     def place(self, run: Path) -> str:
         """As on any apparatus: on the volume, which is mounted where a container starts."""
