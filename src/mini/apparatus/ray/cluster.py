@@ -6,15 +6,18 @@ import logging
 import math
 import os
 import secrets
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from mini.errors import CloudError, UsageError
 from mini.machine import cores
 
 _STORE = 256 * 2**20  # bytes of the object store of a cluster of our own: results go through files
+_DOOR = 10.0  # seconds for a cluster's port to answer
 _PROBE = 60.0  # seconds a node has to say whether it sees a folder
 _ACCELERATOR = "accelerator_type:"
 
@@ -23,11 +26,11 @@ class Cluster:
     """A cluster, connected to when it is first needed; one of its own ends with `close`.
 
     Args:
-        address: As the option `apparatus.address`.
+        address: As the option `apparatus.address`; without one that of the variable `RAY_ADDRESS`, as Ray does it.
     """
 
     def __init__(self, address: str | None) -> None:
-        self.address = address
+        self.address = address or os.environ.get("RAY_ADDRESS") or None
         self._is_ours = self._is_connected = False
         self._lock = threading.Lock()
         self._seen: set[str] = set()
@@ -61,9 +64,10 @@ class Cluster:
             return
         own: dict[str, Any] = {}
         if self.address is None:
-            os.environ.pop("RAY_ADDRESS", None)
             own = {"num_cpus": cores(), "include_dashboard": False, "object_store_memory": _STORE}
         try:
+            if self.address is not None:
+                _require_listening(self.address)
             ray.init(
                 self.address or "local",
                 logging_level=logging.ERROR,
@@ -134,15 +138,13 @@ class Cluster:
         mark = folder / f".mini-{secrets.token_hex(8)}"
         mark.touch()
         try:
-            probe = ray.remote(_sees).options(num_cpus=0, max_retries=0)
-            asked = {
-                probe.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-                    str(mark)
-                ): node["NodeManagerHostname"]
-                for node in self.nodes()
-            }
+            probe, asked = ray.remote(_sees), {}
+            for node in self.nodes():
+                there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+                options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
+                asked[probe.options(**options).remote(str(mark))] = node["NodeManagerHostname"]
             answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_PROBE)
-            blind = sorted({asked[one] for one in answered if not ray.get(one)})
+            blind = sorted({asked[one] for one in answered if not _answer(one)})
         finally:
             mark.unlink(missing_ok=True)
         if blind:
@@ -204,6 +206,24 @@ def _described(node: Mapping[str, Any]) -> str:
     return f"{node['NodeManagerHostname']} with " + ", ".join(
         f"{amount:g} {name}" for name, amount in sorted(had.items())
     )
+
+
+def _answer(probe: Any) -> bool:
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        return bool(ray.get(probe))
+    except RayError:  # the node is gone
+        return True
+
+
+def _require_listening(address: str) -> None:
+    """Ask at the door first: Ray itself tries for minutes."""
+    place = urlsplit(address if "://" in address else f"ray://{address}")
+    if place.hostname is None or place.port is None:  # `auto`, or as Ray will say
+        return
+    socket.create_connection((place.hostname, place.port), timeout=_DOOR).close()
 
 
 def _sees(path: str) -> bool:

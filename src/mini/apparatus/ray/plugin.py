@@ -26,8 +26,8 @@ class RayOptions(Options):
 
     address: str | None = option(
         None,
-        "the cluster: `auto` for the one this machine is part of, `HOST:PORT`, or `ray://HOST:10001`; null: one of its "
-        "own on this machine, which ends with the command",
+        "the cluster: `auto` for the one this machine is part of, `HOST:PORT`, or `ray://HOST:10001`; null: the one "
+        "that `RAY_ADDRESS` names, else one of its own on this machine, which ends with the command",
         text,
         shared=True,
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,9 @@ from mini.worker.pickling import Parcel
 
 _GLANCE = 0.5  # seconds between two looks at whether somebody still waits for a worker
 _LISTEN = 2.0  # seconds that a request for news waits at most
-_TIMES = 3  # that a job may lose its node
+_STARTS = 8  # tries to start an actor
+_PAUSE = 3.0  # seconds between two of them
+_TIMES = 3  # that a job may lose its node, or Ray's process there
 _OURS = ("HYDRA_", "MINI_", "MODAL_")
 
 
@@ -50,8 +54,8 @@ class RayPool(Pool):
         return NodeWorker(self._needs, self.threads_each(), self._shows, self._over.is_set)
 
     def spares(self, parcel: Parcel, worker: Worker) -> bool:
-        """A lost node is no fault of the job's, unless it takes one node after the other with it."""
-        if not isinstance(worker, NodeWorker) or not worker.has_lost_its_node:
+        """That a node is lost, or Ray's process on it, is no fault of the job's, but for the third time."""
+        if not worker.why:
             return False
         self._losses[id(parcel.job), parcel.job.attempt] += 1
         return self._losses[id(parcel.job), parcel.job.attempt] < _TIMES
@@ -73,16 +77,14 @@ class NodeWorker:
     """
 
     def __init__(self, needs: Mapping[str, Any], threads: int, logs: bool, is_over: Callable[[], bool]) -> None:
-        self.threads, self.is_asked, self.why, self.has_lost_its_node = threads, False, "", False
+        self.threads, self.is_asked, self.why = threads, False, ""
         self._functions, self._is_over = Functions(), is_over
         self._code: int | None = None
         self._place: Mapping[str, Any] = {}
         environment = {name: value for name, value in os.environ.items() if name.startswith(_OURS)}
-        remote = ray.remote(_Actor)
-        setup = Setup(list(sys.argv), threads, None, logs)
-        self._actor = remote.options(max_restarts=0, max_concurrency=8, **needs).remote(
-            setup, list(sys.path), str(Path.cwd()), environment
-        )
+        self._remote = ray.remote(_Actor).options(max_restarts=0, max_concurrency=8, **needs)
+        self._given = Setup(list(sys.argv), threads, None, logs), list(sys.path), str(Path.cwd()), environment
+        self._actor = self._remote.remote(*self._given)
 
     def wait_until_ready(self) -> None:
         """Wait until a node has room, and the process there is ready.
@@ -90,18 +92,29 @@ class NodeWorker:
         Raises:
             NotStarted: It cannot be there, or nobody waits any more.
         """
+        for rest in reversed(range(_STARTS)):
+            try:
+                self._wait_for_actor()
+                why = ray.get(self._actor.begin.remote())
+            except RayActorError as error:  # perhaps on a node that is gone, which Ray does not know yet
+                if not rest or self._is_over():
+                    raise NotStarted(_first_line(error)) from error
+                time.sleep(_PAUSE)
+                self._actor = self._remote.remote(*self._given)
+                continue
+            except RayError as error:
+                raise NotStarted(_first_line(error)) from error
+            if why is not None:
+                raise NotStarted(why)
+            return
+
+    def _wait_for_actor(self) -> None:
         first = self._actor.where.remote()
         while not ray.wait([first], timeout=_GLANCE)[0]:
             if self._is_over():
                 ray.kill(self._actor)
                 raise NotStarted("it was no longer needed")
-        try:
-            self._place = ray.get(first)
-            why = ray.get(self._actor.begin.remote())
-        except RayError as error:
-            raise NotStarted(_first_line(error)) from error
-        if why is not None:
-            raise NotStarted(why)
+        self._place = ray.get(first)
 
     def run(self, bundle: Bundle) -> tuple[How, bool]:
         """Hand over a bundle, and what comes back."""
@@ -155,8 +168,7 @@ class NodeWorker:
     def _lost(self, error: RayError) -> How:
         node = str(self._place.get("host", "its node"))
         if isinstance(error, RayActorError):
-            self.has_lost_its_node = not _is_alive(self._place.get("node"))
-            who = f"the node {node}" if self.has_lost_its_node else f"Ray's process for it on {node}"
+            who = f"Ray's process for it on {node}" if _is_alive(self._place.get("node")) else f"the node {node}"
             self.why = f"{who} died, or cannot be reached"
         else:
             self.why = f"Ray says of {node}: {_first_line(error)}"
@@ -186,6 +198,10 @@ class _Tokens(Tokens):
 
 class _Actor(Host):
     """The host, as an actor."""
+
+    def __init__(self, setup: Setup, *others: Any) -> None:
+        ids = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
+        super().__init__(replace(setup, gpus=",".join(ids)) if ids else setup, *others)
 
     def where(self) -> dict[str, Any]:
         """The node it is on."""
