@@ -141,7 +141,7 @@ def test_hydras_own_views_show_the_application_alone_and_ours_under_hydra():
     assert list(OmegaConf.create(run("--cfg", "all").stdout)) == ["hydra", "x"]
     assert "hydra.launcher.gpu" in run("--info", "defaults").stdout
     helped = run("--help").stdout
-    assert "apparatus: debug, local, modal, rehearsal, slurm" in helped
+    assert "apparatus: debug, local, modal, ray, rehearsal, slurm" in helped
     assert "apparatus.workers=4" in helped
 
 
@@ -156,7 +156,7 @@ def test_a_footer_of_the_application_stays():
     ("line", "offered"),
     [
         ("", {"apparatus=", "apparatus.", "gpu=", "gpu.", "image=", "image.", "results.", "hydra", "hydra.", "x="}),
-        ("apparatus=", {f"apparatus={kind}" for kind in ("debug", "local", "modal", "rehearsal", "slurm")}),
+        ("apparatus=", {f"apparatus={kind}" for kind in ("debug", "local", "modal", "ray", "rehearsal", "slurm")}),
         ("gpu=a100-", {"gpu=a100-40gb", "gpu=a100-80gb"}),
         ("apparatus.w", {"apparatus.workers="}),
         ("gpu.", {"gpu.name=", "gpu.count=", "gpu.fallback."}),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 GROUP = "mini.apparatus"
 """The entry point."""
 
-OWN = ("debug", "local", "modal", "rehearsal", "slurm")
+OWN = ("debug", "local", "modal", "ray", "rehearsal", "slurm")
 """The engines of this package. They are entry points too, but to look through what is installed takes 20 ms, which each
 start of a Hydra application would pay; and in a container this package has no metadata."""
 

@@ -35,7 +35,7 @@ class Ending:
         hit: The job that had begun and has no outcome.
         left: The jobs that have not begun.
         code: The exit code of the process, minus the signal if it was ended by one; None if it goes on.
-        why: What the system says of a process that did not start.
+        why: What the system says of a process that did not start; what is known of a death beside the code.
     """
 
     how: How

@@ -220,7 +220,7 @@ def _outcome(parcel: Parcel, ending: Ending, timeout: float | None, sent: float)
         state, started = State.LOST, None
         why = Failure("WorkerDied", f"no worker process could be started ({ending.why})")
     else:
-        state, why = State.LOST, Failure("WorkerDied", _cause_of_death(ending.code))
+        state, why = State.LOST, Failure("WorkerDied", ending.why or _cause_of_death(ending.code))
     return Outcome(job.index, state, None, why, started, now, job.attempt, key=job.key)
 
 
