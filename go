@@ -29,9 +29,7 @@ chore=${1:-}
 case "$chore" in
 run) exec uv run python -m app "$@" ;;
 test)
-    # All of it in two processes, a file's tests in one of them; what is named runs in this one.
     unset PYTHONDONTWRITEBYTECODE # thousands of processes start, and each would compile all that it imports
-    if [ $# = 0 ]; then set -- --numprocesses 2 --dist loadfile; fi
     exec uv run pytest "$@"
     ;;
 check)

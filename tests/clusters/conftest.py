@@ -30,18 +30,6 @@ def slurm(slurm_cluster, monkeypatch):
     empty(dict(os.environ))
 
 
-@pytest.fixture(scope="module")
-def ray_cluster():
-    """A Ray of two nodes, to which this process is connected; skips where it is not installed."""
-    ray = pytest.importorskip("ray")
-    from ray_cluster import two_nodes
-
-    with two_nodes() as cluster:
-        ray.init(cluster.address, logging_level="ERROR", log_to_driver=False)
-        yield cluster
-        ray.shutdown()
-
-
 def empty(environment):
     """Let nothing that a test left keep the next one from a node."""
     subprocess.run(["scancel", "--full", "--partition", "main"], env=environment, timeout=60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -68,13 +69,14 @@ class Cluster:
         try:
             if self.address is not None:
                 _require_listening(self.address)
-            ray.init(
-                self.address or "local",
-                logging_level=logging.ERROR,
-                log_to_driver=True,
-                namespace=f"mini-{secrets.token_hex(4)}",
-                **own,
-            )
+            with _own_debugger():
+                ray.init(
+                    self.address or "local",
+                    logging_level=logging.ERROR,
+                    log_to_driver=True,
+                    namespace=f"mini-{secrets.token_hex(4)}",
+                    **own,
+                )
         except (ConnectionError, TimeoutError, OSError) as error:
             advice = "`ray start --head` begins one; apparatus.address=null makes one for this command alone"
             raise CloudError(f"{self.name} cannot be reached ({_first_line(error)}); {advice}") from error
@@ -161,6 +163,18 @@ class Cluster:
 
                 ray.shutdown()
             self._is_ours = self._is_connected = False
+
+
+@contextlib.contextmanager
+def _own_debugger() -> Iterator[None]:
+    """Leave `breakpoint()` as it is in this process; Ray would make it its own."""
+    before = os.environ.get("PYTHONBREAKPOINT")
+    try:
+        yield
+    finally:
+        os.environ.pop("PYTHONBREAKPOINT", None)
+        if before is not None:
+            os.environ["PYTHONBREAKPOINT"] = before
 
 
 def needs(options: Any) -> dict[str, Any]:

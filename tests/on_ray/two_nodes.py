@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 
 STORE = 100 * 2**20
 
@@ -20,7 +19,3 @@ def two_nodes():
         yield made
     finally:
         made.shutdown()
-
-
-def hostname():
-    return socket.gethostname()
