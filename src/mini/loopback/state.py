@@ -277,7 +277,7 @@ class PlaneState:
     data: Path | None = None
     left_behind: list[LeftBehind] = field(default_factory=list)
     notify: Callable[[str], None] = field(default=lambda text: None)
-    _ids: Iterator[int] = field(default_factory=itertools.count)
+    _ids: Iterator[int] = field(default_factory=lambda: itertools.count(secrets.randbelow(10**12) * 10**9))
 
     def environment(self, name: str) -> str:
         """The environment a client means.
@@ -293,7 +293,10 @@ class PlaneState:
         return name or MAIN
 
     def new_id(self, prefix: str) -> str:
-        """An identifier as Modal makes them."""
+        """An identifier as Modal makes them, which no other control plane of this machine has.
+
+        What a container has left is ended by its identifier, whoever started it.
+        """
         return f"{prefix}-{next(self._ids):022d}"
 
     def path(self, kind: str, name: str) -> Path:
